@@ -1,0 +1,1 @@
+"""How flows reach a worker and a person."""

@@ -1,0 +1,1 @@
+"""One deployable flow per file; each reads as a paragraph."""

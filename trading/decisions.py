@@ -1,0 +1,143 @@
+"""What is decided on a bar, what risk said of it, and what the account was worth: the facts of one bar as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What a policy wants of one symbol: be long, be out (or short, where allowed), or leave it."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+    HOLD = "HOLD"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A policy's word on one symbol. ``confidence`` is between 0 and 1, None where the policy has none.
+
+    A signal with ``error`` is a policy that failed on this symbol: it is recorded and never traded on.
+    """
+
+    action: Action
+    confidence: float | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
+            raise ValueError(f"confidence {self.confidence} is not between 0 and 1")
+        if self.error is not None and self.action is not Action.HOLD:
+            raise ValueError("a failed decision can only hold")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A signal with the position it asks for. ``target_quantity`` is signed whole shares."""
+
+    session_id: str
+    bar_time: datetime
+    symbol: str
+    action: Action
+    target_quantity: int
+    confidence: float | None
+    latency_ms: float
+    error: str | None
+
+
+class Verdict(StrEnum):
+    """What a rule did to an order, or to trading as a whole."""
+
+    TRIMMED = "TRIMMED"
+    REFUSED = "REFUSED"
+    HALTED = "HALTED"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskCheck:
+    """A rule that did not simply agree: what it saw, what its limit is, and what it did.
+
+    ``client_order_id`` is None where the rule spoke about the account and not about one order.
+    """
+
+    session_id: str
+    bar_time: datetime
+    symbol: str | None
+    client_order_id: str | None
+    rule: str
+    verdict: Verdict
+    reason: str
+    observed: Decimal | None
+    limit_value: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class EquityPoint:
+    """What the account was worth at the close of one bar.
+
+    ``realized_pnl`` and ``unrealized_pnl`` count from the account's first session and are net of commissions, so that
+    ``realized + unrealized = equity - initial cash`` and ``cash + market_value = equity`` hold exactly.
+    ``drawdown`` is the fraction below the highest equity so far (0 at a new high, never negative).
+    """
+
+    session_id: str
+    bar_time: datetime
+    cash: Decimal
+    market_value: Decimal
+    equity: Decimal
+    realized_pnl: Decimal
+    unrealized_pnl: Decimal
+    drawdown: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PositionSnapshot:
+    """A position after the fills of one bar, as the book has it. ``quantity`` and ``cost_basis`` are signed.
+
+    ``cost_basis`` is what the open shares cost with their opening commissions: positive for a long position, negative
+    (the proceeds less commissions) for a short one.
+    """
+
+    session_id: str
+    account: str
+    bar_time: datetime
+    symbol: str
+    quantity: int
+    cost_basis: Decimal
+    realized_pnl: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DataFinding:
+    """Something that is wrong with a bar, and what was done about it."""
+
+    symbol: str
+    bar_time: datetime | None
+    finding: str
+    action: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discrepancy:
+    """A difference between the ledger and the broker, in words and numbers a person can act on."""
+
+    kind: str
+    subject: str
+    ours: str
+    brokers: str
+    proposed_repair: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """A latch: no new risk within ``scope`` (``all``, ``account:NAME``, ``strategy:NAME`` or ``symbol:NAME``).
+
+    Stands until a person clears it, or until ``expires_at`` where that is given.
+    """
+
+    scope: str
+    reason: str
+    halted_at: datetime
+    expires_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""Where bars come from: files, tables, and an invented market."""

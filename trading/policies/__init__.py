@@ -1,0 +1,1 @@
+"""What decides, behind the policy port."""

@@ -1,0 +1,349 @@
+"""The edges of trading in openbell's own words. Adapters live in sub-packages and in ``storage``.
+
+Every port is synchronous and owned by one thread, the one that trades.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trading.bars import BarColumns, Column, RawSlice
+from trading.calendar import TradingHours
+from trading.decisions import (
+    DataFinding,
+    Decision,
+    Discrepancy,
+    EquityPoint,
+    Halt,
+    PositionSnapshot,
+    RiskCheck,
+    Signal,
+)
+from trading.orders import Execution, Fill, OpenOrder, OrderEvent, OrderIntent, OrderStatus
+from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
+
+
+class Clock(Protocol):
+    """The session's time: the wall, the bars' own, or a multiple of the wall."""
+
+    def now(self) -> datetime:
+        """The moment in the session's time, aware UTC, never going back."""
+        ...
+
+    def wait_until(self, moment: datetime) -> None:
+        """Return once ``now()`` has reached ``moment``; at once when it has passed."""
+        ...
+
+
+class BarSource(Protocol):
+    """Bars at rest: a file or a table of one timeframe."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, for messages."""
+        ...
+
+    def symbols(self) -> tuple[str, ...]:
+        """All symbols it has bars of, sorted."""
+        ...
+
+    def between(self, symbol: str, start: datetime, end: datetime) -> BarColumns:
+        """Raw bars whose open lies in ``[start, end)``, in the source's order; empty where there are none."""
+        ...
+
+    def span(self, symbol: str) -> tuple[datetime, datetime] | None:
+        """Opens of the first and the last bar of ``symbol``, None where there are none."""
+        ...
+
+
+class Feed(Protocol):
+    """Where bars come from. Delivers what the source says, good or bad; judging it is the loader's work."""
+
+    @property
+    def mode(self) -> Mode:
+        """What kind of prices these are."""
+        ...
+
+    def history(self, symbol: str, start: datetime, end: datetime) -> BarColumns:
+        """Raw bars whose open lies in ``[start, end)``, in source order; empty where the source has none.
+
+        Raises ``DataNotFit`` when the source does not know the symbol at all, ``BrokerUnavailable`` when it gave no
+        answer ("no data" and "no answer" are different things).
+        """
+        ...
+
+    def stream(self, symbols: Sequence[str], hours: TradingHours, after: datetime | None) -> Iterator[RawSlice]:
+        """The session's bars moment by moment, each delivered when it is over and not before.
+
+        ``after``: only bars later than this one (a resumed session). Times outside ``hours`` are not delivered. Ends
+        at the close. Raises ``DataNotFit`` before the first slice when there is not one bar to deliver.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The broker's first word on an order it was handed."""
+
+    client_order_id: str
+    broker_order_id: str
+    status: OrderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOrder:
+    """An order as the broker has it."""
+
+    client_order_id: str
+    broker_order_id: str
+    symbol: str
+    side: str
+    quantity: int
+    filled: int
+    status: OrderStatus
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPosition:
+    """A position as the broker has it: signed shares, ``average_cost`` per share with commissions."""
+
+    symbol: str
+    quantity: int
+    average_cost: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccount:
+    """The broker's account as a whole."""
+
+    account: str
+    cash: Decimal
+    positions: tuple[BrokerPosition, ...]
+    open_orders: tuple[BrokerOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReport:
+    """The broker's news of one order."""
+
+    client_order_id: str
+    broker_order_id: str
+    status: OrderStatus
+    event_time: datetime
+    detail: str = ""
+
+
+class Broker(Protocol):
+    """Who executes. Reports come at least once, may repeat and may come late; execution ids are what is unique.
+
+    Every method raises ``BrokerUnavailable`` when the broker cannot be asked. None of them ever answers "nothing"
+    for "I do not know".
+    """
+
+    @property
+    def source(self) -> str:
+        """Where its fills come from, as written to ``fills.source``."""
+        ...
+
+    def submit(self, intent: OrderIntent) -> Acknowledgement:
+        """Hand over one order. The same ``client_order_id`` again is the same order, never a second one.
+
+        Raises ``OrderRefused`` when the broker said no, ``OutcomeUnknown`` when it gave no answer.
+        """
+        ...
+
+    def cancel(self, client_order_id: str) -> None:
+        """Ask for the rest of an order to be cancelled; whether it was comes as a report.
+
+        Cancelling an order that is over already does nothing.
+        """
+        ...
+
+    def find_order(self, client_order_id: str) -> BrokerOrder | None:
+        """The order under this id, also when it is over; None only when the broker surely never had it."""
+        ...
+
+    def poll(self) -> tuple[OrderReport | Execution, ...]:
+        """News since the last poll, in the broker's order; the first poll of a connection brings all of the current day."""
+        ...
+
+    def account(self) -> BrokerAccount:
+        """Cash, positions and open orders at this moment."""
+        ...
+
+    def end_of_session(self, at: datetime) -> None:
+        """Tell a simulated market that it has closed: what is left of DAY orders expires. A real one knows."""
+        ...
+
+
+class MarketWindow(Protocol):
+    """The newest bars of each symbol up to and including the one that is decided on; never a later one."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that have a bar at the moment that is decided on."""
+        ...
+
+    def available(self, symbol: str) -> int:
+        """How many bars of the symbol there are to look back on."""
+        ...
+
+    def closes(self, symbol: str, count: int) -> Column:
+        """The last ``count`` closes in micros, oldest first; fewer where fewer are available."""
+        ...
+
+    def highs(self, symbol: str, count: int) -> Column:
+        """The last ``count`` highs in micros, oldest first."""
+        ...
+
+    def lows(self, symbol: str, count: int) -> Column:
+        """The last ``count`` lows in micros, oldest first."""
+        ...
+
+    def volumes(self, symbol: str, count: int) -> Column:
+        """The last ``count`` volumes in shares, oldest first; ``MISSING`` where the source has none."""
+        ...
+
+
+class Policy(Protocol):
+    """What decides. One definition, asked in two ways that agree exactly."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the policy with its parameters."""
+        ...
+
+    @property
+    def warmup_bars(self) -> int:
+        """Bars it must have seen before its first decision, that one's bar included; it holds before."""
+        ...
+
+    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+        """A signal for each of ``window.symbols``. May raise; the loop records that and sends nothing."""
+        ...
+
+    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
+        """For each bar of one symbol what ``decide`` would have said then: 1 BUY, -1 SELL, 0 HOLD."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayBlock:
+    """Decisions and equity of many consecutive bars as columns: what a replay commits instead of rows.
+
+    ``bar_time`` has N rows in microseconds; ``present``, ``action`` (1, 0, -1) and ``target`` are N x S over
+    ``symbols``; the money columns are N micros; ``drawdown`` is N fractions.
+    """
+
+    session_id: str
+    symbols: tuple[str, ...]
+    bar_time: Column
+    present: NDArray[np.bool_]
+    action: NDArray[np.int8]
+    target: Column
+    cash: Column
+    market_value: Column
+    realized_pnl: Column
+    unrealized_pnl: Column
+    drawdown: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class LedgerEntries:
+    """Facts that belong together and are committed together."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    risk_checks: list[RiskCheck] = field(default_factory=list)
+    intents: list[OrderIntent] = field(default_factory=list)
+    order_events: list[OrderEvent] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)
+    positions: list[PositionSnapshot] = field(default_factory=list)
+    equity: list[EquityPoint] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
+    halts: list[Halt] = field(default_factory=list)
+    blocks: list[ReplayBlock] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return any(
+            (
+                self.decisions,
+                self.risk_checks,
+                self.intents,
+                self.order_events,
+                self.fills,
+                self.positions,
+                self.equity,
+                self.findings,
+                self.halts,
+                self.blocks,
+            )
+        )
+
+
+class Ledger(Protocol):
+    """The record. Each method is one transaction: wholly there or not at all when it fails (``StoreError``)."""
+
+    def find_session(self, session_id: str) -> SessionRecord | None:
+        """The session as it stands, None where there is none."""
+        ...
+
+    def open_session(self, record: SessionRecord) -> None:
+        """Write a new session, or set a stopped one RUNNING again."""
+        ...
+
+    def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
+        """Write all entries; with ``last_bar_time`` the bar counts as fully processed.
+
+        Repeats are harmless: a fill, intent, decision or equity point that is there already stays as it is.
+        """
+        ...
+
+    def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
+        """Write the session's end."""
+        ...
+
+    def fills(self, account: str) -> list[Fill]:
+        """All fills of the account, in the order in which they were booked."""
+        ...
+
+    def open_orders(self, account: str) -> list[OpenOrder]:
+        """The account's orders that are not final, oldest first."""
+        ...
+
+    def high_water_mark(self, account: str) -> Decimal | None:
+        """The highest equity the account ever had at a bar's close, None before its first bar."""
+        ...
+
+    def last_bar_time(self, account: str) -> datetime | None:
+        """The newest bar that any session of the account has fully processed."""
+        ...
+
+    def last_session_date(self, account: str, strategy: str) -> date | None:
+        """The newest date the strategy has a session on in this account."""
+        ...
+
+    def last_prices(self, account: str) -> Mapping[str, Decimal]:
+        """For each symbol the account holds, the price it was last valued at."""
+        ...
+
+    def active_halts(self, account: str, strategy: str, symbols: Sequence[str], at: datetime) -> list[Halt]:
+        """Halts that stand at ``at`` and cover any of these."""
+        ...
+
+    def record_reconciliation(
+        self, session_id: str, at: datetime, stage: str, discrepancies: Sequence[Discrepancy]
+    ) -> None:
+        """Write one comparison with the broker and what it found."""
+        ...
+
+    def summary(self, session_id: str) -> SessionSummary:
+        """What the session came to, from the facts alone."""
+        ...

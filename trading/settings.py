@@ -1,0 +1,377 @@
+"""Everything a person may set, as frozen models: the same ones are read from ``openbell.toml``, from the command line
+and from the form that Prefect shows. A field's description is its documentation.
+
+Fractions are fractions (0.25 is 25 %) and say so in their names. Money is given as decimal text or number. Secrets
+are never settings.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from trading.bars import Timeframe
+from trading.errors import ConfigurationError
+from trading.orders import OrderType, TimeInForce
+
+Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9 .\-]{0,11}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
+Fraction = Annotated[Decimal, Field(gt=0, le=1)]
+PositiveMoney = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=6)]
+NonNegativeMoney = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Granularity(StrEnum):
+    """How much of a bar's work one Prefect task run shows."""
+
+    AUTO = "auto"
+    STAGE = "stage"
+    BAR = "bar"
+    CHUNK = "chunk"
+
+
+class SessionSettings(Section):
+    """What is traded, where and how fast."""
+
+    strategy: Name | None = None
+    """Name under which decisions and orders are kept; the policy's name where none is given."""
+    account: Name | None = None
+    """Account that trades; where none is given `paper`, or `synthetic` on a synthetic market, so that invented prices never meet real ones in one book."""
+    symbols: tuple[Symbol, ...] = Field(default=("SPY",), min_length=1, max_length=500)
+    """Symbols to trade, in the order in which they are decided."""
+    timeframe: Timeframe = Timeframe.MINUTE_1
+    """Length of a bar."""
+    exchange: Annotated[str, Field(pattern=r"^[A-Z]{4}$")] = "XNYS"
+    """Exchange calendar by its ISO code: opening hours, holidays, half days."""
+    pace: Literal["max", "live"] | Annotated[float, Field(gt=0, le=100_000)] = "max"
+    """`max`: as fast as possible; `live`: real time; a number: that many times faster than real time."""
+    granularity: Granularity = Granularity.AUTO
+    """A Prefect task run per `stage` of each bar, per `bar` or per `chunk` of bars; `auto` takes the finest that loses no run history at the pace."""
+
+    @field_validator("symbols")
+    @classmethod
+    def _named_once(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({symbol for symbol in symbols if symbols.count(symbol) > 1})
+        if repeated:
+            raise ValueError(f"symbols are named more than once: {', '.join(repeated)}")
+        return symbols
+
+
+class FeedKind(StrEnum):
+    RECORDED = "recorded"
+    SYNTHETIC = "synthetic"
+
+
+class TimestampMeaning(StrEnum):
+    """What the time of a bar in a file says."""
+
+    OPEN = "open"
+    CLOSE = "close"
+
+
+class SyntheticSettings(Section):
+    """The invented market: the same seed gives the same bars for ever."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
+    """Seed of the whole market."""
+    initial_price: PositiveMoney = Decimal("100")
+    """Price around which every symbol starts."""
+    annual_volatility_fraction: Annotated[float, Field(gt=0, le=5)] = 0.25
+    """Yearly volatility of each symbol as a fraction."""
+    mean_volume: Annotated[int, Field(ge=0, le=1_000_000_000)] = 20_000
+    """Average shares per minute."""
+    gap_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the minutes that have no bar."""
+    bad_print_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the bars that carry a bad print (missing, negative, crossed or wild prices)."""
+    first_date: date = date(2026, 1, 5)
+    """First day that is traded when no date is asked for; each further session trades the next day."""
+
+
+class FeedSettings(Section):
+    """Where bars come from."""
+
+    kind: FeedKind | None = None
+    """`recorded` or `synthetic`; where none is given: recorded with a date or a file, synthetic otherwise."""
+    bars: Path | None = None
+    """CSV or Parquet file of bars; where none is given, recorded bars are those stored in the database."""
+    timezone: str | None = None
+    """Time zone of the file's times where the file does not say (for example America/New_York)."""
+    timestamp: TimestampMeaning = TimestampMeaning.OPEN
+    """Whether the file's times are the bars' opens or closes."""
+    symbol: Symbol | None = None
+    """Symbol of the file's bars where the file does not say."""
+    synthetic: SyntheticSettings = SyntheticSettings()
+
+
+class FindingAction(StrEnum):
+    """What a finding about a bar leads to."""
+
+    REFUSE = "refuse"
+    DROP = "drop"
+    WARN = "warn"
+
+
+class ValidationSettings(Section):
+    """What each kind of finding about the bars leads to: refuse the session, drop the bar, or only warn."""
+
+    missing_value: FindingAction = FindingAction.DROP
+    """A price is missing or not a number."""
+    non_positive_price: FindingAction = FindingAction.DROP
+    """A price is zero or negative."""
+    crossed_range: FindingAction = FindingAction.DROP
+    """The high is below the low."""
+    outside_range: FindingAction = FindingAction.DROP
+    """Open or close lies outside the bar's own range."""
+    duplicate_bar: FindingAction = FindingAction.DROP
+    """A second bar for the same minute; the first one stays."""
+    out_of_order: FindingAction = FindingAction.DROP
+    """A bar that is older than the one before it."""
+    price_jump: FindingAction = FindingAction.DROP
+    """The close moved by more than `max_jump_fraction` from the bar before, within a session."""
+    zero_volume: FindingAction = FindingAction.WARN
+    """Nothing was traded in the bar, or the source has no volume."""
+    gap: FindingAction = FindingAction.WARN
+    """Minutes without a bar inside the session."""
+    unfinished_bar: FindingAction = FindingAction.DROP
+    """The last bar was not over when it was read."""
+    stale_data: FindingAction = FindingAction.WARN
+    """The last warmup bar is older than the close of the session before by more than `max_staleness_bars`."""
+    too_little_history: FindingAction = FindingAction.WARN
+    """Fewer warmup bars than the policy needs; it holds until it has seen enough."""
+    max_jump_fraction: Annotated[float, Field(gt=0, le=10)] = 0.20
+    """Largest believable move from one bar to the next, as a fraction."""
+    max_staleness_bars: Annotated[int, Field(ge=0, le=100_000)] = 30
+    """How many bars may be missing at the end of the warmup."""
+
+    @field_validator("missing_value", "non_positive_price", "crossed_range", "outside_range", "duplicate_bar", "out_of_order")
+    @classmethod
+    def _nonsense_is_never_traded_on(cls, action: FindingAction) -> FindingAction:
+        if action is FindingAction.WARN:
+            raise ValueError("such a bar cannot be traded on: choose drop or refuse")
+        return action
+
+
+class SizingMethod(StrEnum):
+    FRACTION_OF_EQUITY = "fraction_of_equity"
+    FRACTION_OF_CASH = "fraction_of_cash"
+    FIXED_SHARES = "fixed_shares"
+    FIXED_NOTIONAL = "fixed_notional"
+    VOLATILITY_TARGET = "volatility_target"
+
+
+class SizingSettings(Section):
+    """How large a position a decision asks for. Always rounded down to whole shares."""
+
+    method: SizingMethod = SizingMethod.FRACTION_OF_EQUITY
+    """Sizing strategy."""
+    fraction: Fraction = Decimal("0.10")
+    """For `fraction_of_equity` and `fraction_of_cash`: the position as a fraction of either."""
+    shares: Annotated[int, Field(gt=0, le=10_000_000)] = 100
+    """For `fixed_shares`: shares per position."""
+    notional: PositiveMoney = Decimal("10000")
+    """For `fixed_notional`: money per position."""
+    risk_fraction: Fraction = Decimal("0.001")
+    """For `volatility_target`: fraction of equity that one average true range may move."""
+    atr_bars: Annotated[int, Field(ge=2, le=1_000)] = 14
+    """For `volatility_target`: bars of the average true range."""
+
+
+class OrderSettings(Section):
+    """What kind of orders are sent."""
+
+    order_type: OrderType = OrderType.MARKET
+    """Order type of entries and exits."""
+    time_in_force: TimeInForce = TimeInForce.DAY
+    """How long an order works: DAY orders end at the session's close."""
+    allow_short: bool = False
+    """Whether SELL may open a short position."""
+    minimum_quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Orders of fewer shares that would open or add to a position are not sent."""
+
+
+class RiskSettings(Section):
+    """Limits that every order meets before it is sent. A limit set to nothing (omitted or null) is off where it says so."""
+
+    max_order_shares: Annotated[int, Field(gt=0)] = 500
+    """Largest order in shares; larger ones are trimmed."""
+    max_position_shares: Annotated[int, Field(gt=0)] = 1_000
+    """Largest position in shares, long or short; orders are trimmed to it."""
+    max_position_fraction: Annotated[Decimal, Field(gt=0, le=10)] = Decimal("0.10")
+    """Largest position as a fraction of equity at the last price; orders are trimmed to it."""
+    max_order_notional: PositiveMoney | None = None
+    """Largest order in money at the last price; larger ones are trimmed. Off when empty."""
+    max_daily_loss: PositiveMoney | None = Decimal("1000")
+    """Loss since the session's start at which trading halts for the day: only reductions after that. Off when empty."""
+    max_participation_fraction: Fraction | None = Decimal("0.10")
+    """Largest order as a fraction of the average volume of a bar; larger ones are trimmed. Off when empty."""
+    participation_bars: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Bars over which the average volume is taken."""
+    max_spread_bps: Annotated[Decimal, Field(gt=0)] = Decimal("50")
+    """Spread in basis points above which orders shrink in proportion; feeds of bars have no spread and skip it."""
+    max_volatility_fraction: Annotated[Decimal, Field(gt=0)] = Decimal("0.02")
+    """Average true range as a fraction of the price above which orders shrink in proportion."""
+    max_price_age_bars: Annotated[int, Field(ge=0)] = 0
+    """How many bars old a price may be when an order is decided on it."""
+
+
+class PaperSettings(Section):
+    """The simulated account."""
+
+    initial_cash: PositiveMoney = Decimal("100000")
+    """Cash at the account's first session."""
+    slippage_bps: Annotated[Decimal, Field(ge=0, le=1_000)] = Decimal("1")
+    """How much worse than the open every fill is, in basis points of the open."""
+    commission_per_share: NonNegativeMoney = Decimal("0.005")
+    """Commission per share."""
+    commission_minimum: NonNegativeMoney = Decimal("1.00")
+    """Least commission per order."""
+    commission_maximum_fraction: Fraction | None = None
+    """Cap of the commission as a fraction of the trade's value. Off when empty."""
+    max_volume_fraction: Fraction | None = None
+    """Largest share of a bar's volume that an order can take; the rest waits for the next bar. Off when empty."""
+    path: Path | None = None
+    """File of the simulated account; beside the database, named after the account, where none is given."""
+
+
+class BrokerSettings(Section):
+    """Who executes the orders."""
+
+    kind: Literal["paper"] = "paper"
+    """`paper`: a simulated account with its own book."""
+    paper: PaperSettings = PaperSettings()
+
+
+class CostBasis(StrEnum):
+    FIFO = "fifo"
+    AVERAGE = "average"
+
+
+class BookSettings(Section):
+    """How the book counts."""
+
+    cost_basis: CostBasis = CostBasis.FIFO
+    """Which shares a closing trade closes: the oldest (`fifo`, as broker statements) or an average of all."""
+
+
+class PolicySettings(Section):
+    """What decides."""
+
+    name: Literal["flat", "buy_and_hold", "sma_crossover"] = "sma_crossover"
+    """Name of a built-in policy."""
+    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    """Parameters of the policy, for example {fast = 20, slow = 50}."""
+
+
+class StoreSettings(Section):
+    """Where facts are kept."""
+
+    path: Path = Path("openbell.duckdb")
+    """DuckDB file of the ledger and the bars."""
+
+
+class Settings(Section):
+    """All settings of one session."""
+
+    session: SessionSettings = SessionSettings()
+    feed: FeedSettings = FeedSettings()
+    validation: ValidationSettings = ValidationSettings()
+    policy: PolicySettings = PolicySettings()
+    sizing: SizingSettings = SizingSettings()
+    risk: RiskSettings = RiskSettings()
+    orders: OrderSettings = OrderSettings()
+    broker: BrokerSettings = BrokerSettings()
+    book: BookSettings = BookSettings()
+    store: StoreSettings = StoreSettings()
+
+    @model_validator(mode="after")
+    def _one_symbol_names_one_file(self) -> Self:
+        if self.feed.symbol is not None and self.feed.bars is None:
+            raise ValueError("feed.symbol names the bars of a file: it goes with feed.bars")
+        return self
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name, never empty."""
+        return self.session.strategy or self.policy.name
+
+
+def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a TOML file (none: the defaults) with ``overrides`` laid over it.
+
+    ``overrides`` is a nested mapping of the same shape; its values win. Raises ``ConfigurationError`` that names the
+    value and, for an unknown key, the nearest known one.
+    """
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"The settings file {path} does not exist. Create it, or leave out --config.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"The settings file {path} is not TOML: {error}. Mend that line.") from error
+    return parse_settings(_laid_over(document, overrides or {}), source=str(path) if path else "the options")
+
+
+def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
+    """Settings from a nested mapping; ``source`` says in errors where it came from."""
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, source)) from error
+
+
+def _laid_over(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _laid_over(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    sentences = []
+    for problem in error.errors():
+        # Unions add the tried member to the location; the setting's own name is all a person needs.
+        location = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            sentences.append(_unknown_key(location))
+            continue
+        name = ".".join(part for part in location if not _is_union_member(part)) or "settings"
+        message = problem["msg"].removeprefix("Value error, ")
+        sentences.append(f"{name} = {problem['input']!r}: {message[:1].lower()}{message[1:]}")
+    return f"Settings from {source} are not valid. " + ". ".join(dict.fromkeys(sentences)) + "."
+
+
+def _is_union_member(part: str) -> bool:
+    return part.startswith(("literal[", "constrained-", "function-")) or part in {"float", "int", "str", "bool"}
+
+
+def _unknown_key(location: list[str]) -> str:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    known = list(model.model_fields)
+    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    where = f"[{'.'.join(location[:-1])}]" if location[:-1] else "the top level"
+    remedy = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+    return f"Unknown key {location[-1]} in {where}: {remedy}"
