@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trading.bars import BarColumns, Column, RawSlice
+from trading.bars import BarColumns, BarSlice, Column, RawSlice
 from trading.calendar import TradingHours
 from trading.decisions import (
     DataFinding,
@@ -176,8 +176,16 @@ class Broker(Protocol):
         """Cash, positions and open orders at this moment."""
         ...
 
+
+class SimulatedMarket(Protocol):
+    """A market that trades only what it is shown: the other side of a simulated broker. A real broker needs none."""
+
+    def see(self, moment: BarSlice) -> None:
+        """Let the market trade these finished bars, before anyone decides on them. Seen bars do nothing again."""
+        ...
+
     def end_of_session(self, at: datetime) -> None:
-        """Tell a simulated market that it has closed: what is left of DAY orders expires. A real one knows."""
+        """The market closes: what is left of DAY orders expires."""
         ...
 
 
@@ -308,6 +316,10 @@ class Ledger(Protocol):
 
     def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
         """Write the session's end."""
+        ...
+
+    def opening_cash(self, account: str) -> Decimal | None:
+        """The equity with which the account's first session started, None before it."""
         ...
 
     def fills(self, account: str) -> list[Fill]:

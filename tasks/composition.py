@@ -1,0 +1,165 @@
+"""The composition root: the one file that turns settings into adapters. It knows every adapter and no Prefect.
+
+A notebook uses it as the flow does::
+
+    with assemble(Settings(), date(2026, 1, 5)) as desk:
+        print(desk.agent.run_session())
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.store import Store, open_store
+from trading.brokers.paper import PaperBroker
+from trading.brokers.paper_file import PaperFile
+from trading.calendar import TradingCalendar, TradingHours
+from trading.clocks.bar_clock import BarClock
+from trading.clocks.paced_clock import PacedClock
+from trading.errors import ConfigurationError, DataNotFit
+from trading.feeds.bar_files import FileBars
+from trading.feeds.recorded import RecordedFeed
+from trading.feeds.synthetic import SyntheticFeed
+from trading.hooks import Observers
+from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
+from trading.policies.buy_and_hold import BuyAndHold
+from trading.policies.flat import Flat
+from trading.policies.sma_crossover import SmaCrossover
+from trading.ports import BarSource, Clock, Feed, Policy
+from trading.sessions import SessionState, session_id
+from trading.settings import FeedKind, PolicySettings, Settings
+
+_POLICIES: dict[str, Callable[..., Policy]] = {
+    "flat": Flat,
+    "buy_and_hold": BuyAndHold,
+    "sma_crossover": SmaCrossover,
+}
+_PARAMETERS: dict[str, dict[str, type]] = {"flat": {}, "buy_and_hold": {}, "sma_crossover": {"fast": int, "slow": int}}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A session ready to run: its agent, its hours and the open store."""
+
+    agent: OrchestratorAgent
+    hours: TradingHours
+    store: Store
+
+
+def feed_kind(settings: Settings, session_date: date | None) -> FeedKind:
+    """The feed that is meant: the one named, else recorded with a date or a file, else synthetic."""
+    if settings.feed.kind is not None:
+        return settings.feed.kind
+    return FeedKind.RECORDED if session_date is not None or settings.feed.bars is not None else FeedKind.SYNTHETIC
+
+
+def account_name(settings: Settings, kind: FeedKind) -> str:
+    """The account that is meant: the one named, else one apart for invented prices."""
+    return settings.session.account or ("synthetic" if kind is FeedKind.SYNTHETIC else "paper")
+
+
+def paper_account_path(settings: Settings, account: str) -> Path:
+    """The file of the simulated account: the one named, else beside the database."""
+    named = settings.broker.paper.path
+    return named if named is not None else settings.store.path.with_suffix(f".{account}.sqlite")
+
+
+@contextlib.contextmanager
+def assemble(settings: Settings, session_date: date | None, observers: Observers | None = None) -> Iterator[Desk]:
+    """Open everything that the session needs and close it afterwards.
+
+    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``StoreError`` or ``BrokerUnavailable`` before
+    anything is traded.
+    """
+    kind = feed_kind(settings, session_date)
+    account = account_name(settings, kind)
+    policy = build_policy(settings.policy)
+    if session_date is not None:
+        TradingCalendar(settings.session.exchange, session_date).hours(session_date)
+    source = _file_source(settings) if kind is FeedKind.RECORDED else None
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(open_store(settings.store.path))
+        bars = source if source is not None else store.bars
+        day = session_date or _next_date(settings, kind, account, store, bars)
+        calendar = TradingCalendar(settings.session.exchange, day)
+        hours = calendar.hours(day)
+        clock = _clock(settings, hours.opens_at)
+        feed = _feed(settings, kind, calendar, clock, bars)
+        file = PaperFile(paper_account_path(settings, account), account)
+        stack.callback(file.close)
+        broker = PaperBroker(account, settings.broker.paper, hours.opens_at, file)
+        ports = TradingPorts(calendar, clock, feed, broker, policy, store.ledger, broker)
+        yield Desk(OrchestratorAgent(settings, account, hours, ports, observers), hours, store)
+
+
+def build_policy(settings: PolicySettings) -> Policy:
+    """The policy by its name with its parameters; raises ``ConfigurationError`` for one it does not have."""
+    known = _PARAMETERS[settings.name]
+    given: dict[str, Any] = {}
+    for parameter, value in settings.parameters.items():
+        kind = known.get(parameter)
+        if kind is None:
+            raise ConfigurationError(
+                f"Policy {settings.name} has no parameter {parameter!r}; it has {', '.join(known) or 'none'}."
+            )
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise ConfigurationError(
+                f"Policy {settings.name}: {parameter} = {value!r} is not a {'whole number' if kind is int else kind}."
+            )
+        given[parameter] = value
+    return _POLICIES[settings.name](**given)
+
+
+def _file_source(settings: Settings) -> BarSource | None:
+    feed = settings.feed
+    if feed.bars is None:
+        return None
+    return FileBars(feed.bars, settings.session.timeframe, feed.symbol, feed.timezone, feed.timestamp)
+
+
+def _next_date(settings: Settings, kind: FeedKind, account: str, store: Store, bars: BarSource) -> date:
+    """The day that is meant when none is named: the invented market goes on, a recording has its newest day."""
+    if kind is FeedKind.SYNTHETIC:
+        last = store.ledger.last_session_date(account, settings.strategy)
+        first = settings.feed.synthetic.first_date
+        calendar = TradingCalendar(settings.session.exchange, last or first)
+        if last is not None:
+            return _unfinished(store, account, settings, last) or calendar.next_session_date(last)
+        return first if calendar.is_session(first) else calendar.next_session_date(first)
+    symbol = settings.session.symbols[0]
+    span = bars.span(symbol)
+    if span is None:
+        known = bars.symbols()
+        raise DataNotFit(
+            f"{bars.name} has no bars of {symbol}; it has {', '.join(known[:20]) or 'none at all'}. "
+            "Name another symbol with --symbols, or import its bars with 'openbell import-bars'."
+        )
+    return _session_date_at(settings, span[1])
+
+
+def _unfinished(store: Store, account: str, settings: Settings, day: date) -> date | None:
+    record = store.ledger.find_session(session_id(day, account, settings.strategy))
+    return day if record is not None and record.state is not SessionState.COMPLETED else None
+
+
+def _session_date_at(settings: Settings, moment: datetime) -> date:
+    calendar = TradingCalendar(settings.session.exchange, moment.date())
+    day = calendar.exchange_date(moment)
+    return day if calendar.is_session(day) else calendar.previous_session_date(day)
+
+
+def _clock(settings: Settings, opens_at: datetime) -> Clock:
+    pace = settings.session.pace
+    if pace == "max":
+        return BarClock(opens_at)
+    return PacedClock(opens_at, 1.0 if pace == "live" else pace)
+
+
+def _feed(settings: Settings, kind: FeedKind, calendar: TradingCalendar, clock: Clock, bars: BarSource) -> Feed:
+    timeframe = settings.session.timeframe
+    if kind is FeedKind.SYNTHETIC:
+        return SyntheticFeed(settings.feed.synthetic, calendar, timeframe, clock)
+    return RecordedFeed(bars, timeframe, clock)

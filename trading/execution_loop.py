@@ -1,0 +1,461 @@
+"""The way of one bar: collect what the broker did, decide, check risk, route, commit.
+
+There is exactly one way from a decision to an order and this module holds it. A bar is done in three stages, so that
+whoever drives the loop (a notebook, a Prefect flow, a replay) can watch each; ``process_new_bar`` is all three.
+Everything of a bar is committed in one transaction at its end; intents are committed before, when they are sent.
+A bar that died in between is processed again: same decision, same order id, no second order.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading.bars import MISSING, BarSlice
+from trading.calendar import TradingHours
+from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
+from trading.hooks import Callback, Happening, HookEvent, Observers
+from trading.live_data_loader import LiveDataLoader
+from trading.order_router import OrderDelta, OrderRouter
+from trading.orders import OpenOrder, OrderStatus, Side
+from trading.pnl_tracker import PnLTracker
+from trading.ports import Clock, Ledger, LedgerEntries, MarketWindow, Policy, SimulatedMarket
+from trading.risk_callbacks import (
+    MINIMUM_QUANTITY,
+    ApprovedOrder,
+    PreTradeVerdict,
+    RiskEventHandler,
+    ThrottleLimits,
+    check_daily_loss_limit,
+    pre_trade_check,
+    risk_checks_of,
+    rules_from,
+)
+from trading.risk_rules import RiskView
+from trading.sessions import SessionRecord
+from trading.settings import Settings
+from trading.sizing import CannotSize, SizingBasis, average_true_range
+
+_log = logging.getLogger(__name__)
+
+_NOTHING_SAID = Signal(Action.HOLD, error="the policy said nothing about this symbol")
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedBar:
+    """After the first stage: what the policy wants. ``entries`` gathers the bar's facts on its way."""
+
+    moment: BarSlice
+    signals: Mapping[str, Signal]
+    latency_ms: float
+    entries: LedgerEntries
+
+
+@dataclass(frozen=True, slots=True)
+class AssessedBar:
+    """After the second stage: what risk lets through."""
+
+    decided: DecidedBar
+    approved: tuple[ApprovedOrder, ...]
+    cancels: tuple[str, ...]
+    checks: tuple[RiskCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedBar:
+    """After the third stage: what was sent, and what the account is worth."""
+
+    bar_time: datetime
+    orders_sent: int
+    fills: int
+    equity: EquityPoint
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolState:
+    """What the loop knows of one symbol."""
+
+    symbol: str
+    position: int
+    last_price: Decimal | None
+    last_bar_time: datetime | None
+    last_action: Action | None
+    open_orders: tuple[OpenOrder, ...]
+
+
+@dataclass(slots=True)
+class _Reserved:
+    """Cash that orders approved earlier in the same bar will take."""
+
+    cash: Decimal = field(default_factory=Decimal)
+
+
+class ExecutionLoop:
+    """The per-bar path of one session. Owned by one thread; observers are told on another."""
+
+    def __init__(
+        self,
+        record: SessionRecord,
+        hours: TradingHours,
+        settings: Settings,
+        policy: Policy,
+        router: OrderRouter,
+        tracker: PnLTracker,
+        loader: LiveDataLoader,
+        ledger: Ledger,
+        clock: Clock,
+        observers: Observers,
+        market: SimulatedMarket | None = None,
+    ) -> None:
+        self.record = record
+        self.hours = hours
+        self._settings = settings
+        self._policy = policy
+        self._router = router
+        self._tracker = tracker
+        self._loader = loader
+        self._ledger = ledger
+        self._clock = clock
+        self._observers = observers
+        self._market = market
+        self._rules = rules_from(settings)
+        risk = settings.risk
+        self._throttle = ThrottleLimits(
+            risk.max_participation_fraction, risk.max_spread_bps, risk.max_volatility_fraction
+        )
+        self._bar_length: timedelta = settings.session.timeframe.length
+        self._halts: dict[str, Halt] = {}
+        self._last_action: dict[str, Action] = {}
+        self._last_bar: dict[str, datetime] = {}
+        self.risk_events = RiskEventHandler(observers)
+
+    # Observing
+
+    def register_hook(self, event: str, callback: Callback) -> None:
+        """Call ``callback`` (plain or coroutine function) with each happening of ``event``; it can only watch.
+
+        Raises ``ValueError`` for an event that does not exist.
+        """
+        self._observers.register(HookEvent(event), callback)
+
+    def trading_state(self, symbol: str) -> SymbolState:
+        """What is known of one symbol at this moment."""
+        return SymbolState(
+            symbol,
+            self._tracker.quantity(symbol),
+            self._tracker.price(symbol),
+            self._last_bar.get(symbol),
+            self._last_action.get(symbol),
+            tuple(order for order in self._router.get_open_orders().values() if order.intent.symbol == symbol),
+        )
+
+    @property
+    def halted(self) -> str | None:
+        """Why no new risk is taken anywhere; None while trading is free."""
+        return next((halt.reason for scope, halt in self._halts.items() if not scope.startswith("symbol:")), None)
+
+    def halted_for(self, symbol: str) -> str | None:
+        """Why no new risk is taken in this symbol; None while it is free."""
+        if not self._halts:
+            return None
+        own = self._halts.get(f"symbol:{symbol}")
+        return own.reason if own is not None else self.halted
+
+    # Stopping (``trading.risk_callbacks.StopControls``)
+
+    def take_up_halts(self, halts: Iterable[Halt]) -> None:
+        """Honour halts that stand in the ledger already."""
+        self._halts.update({halt.scope: halt for halt in halts})
+
+    def latch(self, halt: Halt) -> None:
+        """Commit the halt, then take no new risk within its scope."""
+        self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
+        self._halts[halt.scope] = halt
+
+    def cancel_open_orders(self, at: datetime) -> list[str]:
+        """Ask for every open order to be cancelled; returns the ids asked for."""
+        entries = LedgerEntries()
+        asked = list(self._router.get_open_orders())
+        for order_id in asked:
+            entries.order_events += self._router.cancel_order(order_id, at)
+        self._ledger.commit(self.record.session_id, entries)
+        return asked
+
+    def flatten_positions(self, at: datetime) -> list[str]:
+        """Send what closes every position, from positions and not from orders; returns the ids sent."""
+        approved = []
+        for symbol in self._tracker.held_symbols:
+            delta = self._router.delta_to(0, symbol, self._tracker.quantity(symbol))
+            price = self._tracker.price(symbol)
+            if delta.side is None or price is None:
+                continue
+            intent = self._router.intent(symbol, delta.side, delta.quantity, price, at, at, leg="flatten")
+            approved.append(ApprovedOrder(intent, PreTradeVerdict(delta.quantity, ())))
+        events = self._router.place_orders(approved)
+        self._ledger.commit(self.record.session_id, LedgerEntries(order_events=events))
+        return [order.intent.client_order_id for order in approved]
+
+    def exposure_at_broker(self) -> list[str]:
+        """What the broker still has, in words: working orders and positions. Empty when the account is flat."""
+        account = self._router.broker_account()
+        return [f"order {order.client_order_id} is {order.status}" for order in account.open_orders] + [
+            f"{position.quantity} {position.symbol} are held" for position in account.positions
+        ]
+
+    # The way of a bar
+
+    def start_live_trading_loop(self, after: datetime | None = None, should_stop: Callable[[], bool] = bool) -> int:
+        """Trade every bar of the session as it comes; returns how many. Blocks until the close.
+
+        ``after``: the last bar that was fully processed before (a resumed session). ``should_stop`` is asked between
+        bars.
+        """
+        self.announce(HookEvent.TRADING_STARTED, None, {"symbols": self._settings.session.symbols})
+        processed = 0
+        try:
+            for moment, findings in self._loader.live_bars(self._settings.session.symbols, self.hours, after):
+                self.process_new_bar(moment, findings)
+                processed += 1
+                if should_stop():
+                    break
+        finally:
+            self.announce(HookEvent.TRADING_STOPPED, None, {"bars": processed})
+        return processed
+
+    def process_new_bar(self, moment: BarSlice, findings: Iterable[DataFinding] = ()) -> RoutedBar:
+        """One bar, all the way: decide -> risk -> route."""
+        return self.route(self.assess(self.generate_action(moment, findings)))
+
+    def generate_action(self, moment: BarSlice, findings: Iterable[DataFinding] = ()) -> DecidedBar:
+        """Stage one: book what the broker did, value the book at this bar, and ask the policy.
+
+        A policy that raises or stays silent has decided nothing: those symbols hold, and the record says why.
+        """
+        entries = LedgerEntries(findings=list(findings))
+        if self._market is not None:
+            self._market.see(moment)
+        self.collect_reports(entries, moment.bar_time)
+        self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})
+        self._loader.cache_data(moment)
+        started = time.perf_counter()
+        try:
+            said = self._policy.decide(self._loader.window) if moment.bars else {}
+        except Exception as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
+            _log.exception("policy failed bar_time=%s policy=%s", moment.bar_time.isoformat(), self._policy.name)
+            said = {
+                symbol: Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]) for symbol in moment.bars
+            }
+            self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
+        latency_ms = (time.perf_counter() - started) * 1000
+        signals = {symbol: said.get(symbol, _NOTHING_SAID) for symbol in moment.bars}
+        if self._observers.wants(HookEvent.ACTION_GENERATED):
+            for symbol, signal in signals.items():
+                self.announce(HookEvent.ACTION_GENERATED, moment.bar_time, {"symbol": symbol, "signal": signal})
+        return DecidedBar(moment, signals, latency_ms, entries)
+
+    def assess(self, decided: DecidedBar) -> AssessedBar:
+        """Stage two: turn each decision into an order delta and let risk have its say. Nothing is sent.
+
+        Orders approved for one symbol count against what the next one may use.
+        """
+        bar_time = decided.moment.bar_time
+        self._check_loss(bar_time, decided.entries)
+        approved: list[ApprovedOrder] = []
+        cancels: list[str] = []
+        checks: list[RiskCheck] = []
+        reserved = _Reserved()
+        for symbol, signal in decided.signals.items():
+            delta = self._delta(signal.action, symbol, bar_time, self._loader.window, checks)
+            decided.entries.decisions.append(
+                Decision(
+                    self.record.session_id,
+                    bar_time,
+                    symbol,
+                    signal.action,
+                    delta.target_quantity,
+                    signal.confidence,
+                    decided.latency_ms,
+                    signal.error,
+                )
+            )
+            self._last_action[symbol] = signal.action
+            self._last_bar[symbol] = bar_time
+            cancels += delta.cancels
+            order = self.check_order(symbol, delta, bar_time, self._loader.window, checks, reserved)
+            if order is not None:
+                approved.append(order)
+        return AssessedBar(decided, tuple(approved), tuple(cancels), tuple(checks))
+
+    def route(self, assessed: AssessedBar) -> RoutedBar:
+        """Stage three: save intents, send orders, and commit everything the bar brought in one transaction.
+
+        Never repeated by an orchestrator: what was not confirmed is asked for by id at the next bar.
+        """
+        decided = assessed.decided
+        bar_time = decided.moment.bar_time
+        entries = decided.entries
+        at = bar_time + self._bar_length
+        for order_id in assessed.cancels:
+            entries.order_events += self._router.cancel_order(order_id, at)
+        if assessed.approved:
+            entries.order_events += self._router.place_orders(assessed.approved)
+        entries.risk_checks += assessed.checks
+        equity = self._tracker.equity_point(self.record.session_id, bar_time)
+        entries.equity.append(equity)
+        entries.marks = {symbol: bar.close for symbol, bar in decided.moment.bars.items()}
+        self._ledger.commit(self.record.session_id, entries, last_bar_time=bar_time)
+        self._tell(assessed, equity)
+        return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
+
+    # The parts of a stage, shared with the replay of whole histories
+
+    def collect_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
+        """Take the broker's news into the book and into ``entries``; what was booked before changes nothing."""
+        events, fills = self._router.collect()
+        entries.order_events += events
+        changed = []
+        for fill in fills:
+            if not self._tracker.update_position(fill):
+                continue
+            self._router.note_fill(fill.execution)
+            entries.fills.append(fill)
+            changed.append(fill.execution.symbol)
+            if self._observers.wants(HookEvent.TRADE_EXECUTED):
+                self.announce(HookEvent.TRADE_EXECUTED, bar_time, {"fill": fill})
+        entries.positions += [
+            self._tracker.snapshot(self.record.session_id, self.record.account, bar_time, symbol)
+            for symbol in dict.fromkeys(changed)
+        ]
+
+    def check_order(
+        self,
+        symbol: str,
+        delta: OrderDelta,
+        bar_time: datetime,
+        window: MarketWindow,
+        checks: list[RiskCheck],
+        reserved: _Reserved,
+    ) -> ApprovedOrder | None:
+        """The order of ``delta`` as risk lets it through; None when there is none. Reasons go to ``checks``."""
+        if delta.side is None:
+            return None
+        price = self._tracker.price(symbol)
+        if price is None:
+            return None  # no symbol is decided on without a bar, and no bar comes without a price
+        view = self._risk_view(symbol, delta.side, delta.quantity, price, window, reserved.cash)
+        verdict = pre_trade_check(view, self._rules, self._throttle, self._router.minimum_quantity)
+        quantity = verdict.quantity
+        at = bar_time + self._bar_length
+        intent = self._router.intent(symbol, delta.side, quantity or delta.quantity, price, bar_time, at)
+        if verdict.objections:
+            found = risk_checks_of(verdict, self.record.session_id, bar_time, symbol, intent.client_order_id)
+            checks += found
+            self.risk_events.emit_checks(found)
+        if quantity == 0:
+            return None
+        if delta.side is Side.BUY:
+            reserved.cash += quantity * price
+        return ApprovedOrder(intent, verdict)
+
+    def _delta(
+        self, action: Action, symbol: str, bar_time: datetime, window: MarketWindow, checks: list[RiskCheck]
+    ) -> OrderDelta:
+        position = self._tracker.quantity(symbol)
+        try:
+            return self._router.calculate_shares_and_action(
+                action, symbol, position, lambda: self.position_size(symbol, window)
+            )
+        except CannotSize as error:
+            checks.append(
+                RiskCheck(
+                    self.record.session_id, bar_time, symbol, None, "sizing", Verdict.REFUSED, str(error), None, None
+                )
+            )
+            return OrderDelta(position, None, 0, ())
+
+    def position_size(self, symbol: str, window: MarketWindow) -> int:
+        """Whole shares of a new position at the last price; raises ``CannotSize``."""
+        price = self._tracker.price(symbol)
+        if price is None:
+            raise CannotSize(f"no price for {symbol}")
+        return self._router.calculate_position_size(
+            SizingBasis(symbol, price, self._tracker.equity, self._tracker.cash, window)
+        )
+
+    def _risk_view(
+        self, symbol: str, side: Side, quantity: int, price: Decimal, window: MarketWindow, reserved: Decimal
+    ) -> RiskView:
+        position = self._tracker.quantity(symbol)
+        against = -position * side.sign
+        return RiskView(
+            symbol=symbol,
+            side=side,
+            quantity=quantity,
+            adding=quantity - min(max(against, 0), quantity),
+            price=price,
+            price_age_bars=0,
+            position=position,
+            working=self._router.working_shares(symbol, side),
+            equity=self._tracker.equity,
+            free_cash=self._tracker.cash - self._router.promised_cash() - reserved,
+            average_volume=self._average_volume(symbol, window),
+            spread_bps=None,
+            volatility_fraction=self._volatility(symbol, price, window),
+            halted=self.halted_for(symbol),
+        )
+
+    def _average_volume(self, symbol: str, window: MarketWindow) -> Decimal | None:
+        volumes = window.volumes(symbol, self._settings.risk.participation_bars)
+        if len(volumes) == 0 or int(volumes.min()) == MISSING:
+            return None
+        return Decimal(int(volumes.sum())) / len(volumes)
+
+    def _volatility(self, symbol: str, price: Decimal, window: MarketWindow) -> Decimal | None:
+        true_range = average_true_range(window, symbol, self._settings.sizing.atr_bars)
+        return None if true_range is None else true_range / price
+
+    def _check_loss(self, bar_time: datetime, entries: LedgerEntries) -> None:
+        """Halt the account for the rest of the session once the day's loss has reached its limit."""
+        scope = f"account:{self.record.account}"
+        limit = self._settings.risk.max_daily_loss
+        if limit is None or scope in self._halts:
+            return
+        objection = check_daily_loss_limit(self._tracker.starting_equity, self._tracker.equity, limit)
+        if objection is None:
+            return
+        halt = Halt(scope, objection.reason, bar_time + self._bar_length, self.hours.closes_at)
+        self._halts[scope] = halt
+        entries.halts.append(halt)
+        check = RiskCheck(
+            self.record.session_id,
+            bar_time,
+            None,
+            None,
+            objection.rule,
+            Verdict.HALTED,
+            objection.reason,
+            objection.observed,
+            objection.limit_value,
+        )
+        entries.risk_checks.append(check)
+        self.risk_events.emit_checks([check])
+
+    def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
+        """Tell the observers of ``event``."""
+        self._observers.emit(Happening(event, self.record.session_id, bar_time, facts))
+
+    def _tell(self, assessed: AssessedBar, equity: EquityPoint) -> None:
+        bar_time = assessed.decided.moment.bar_time
+        for check in assessed.checks:
+            if check.rule == MINIMUM_QUANTITY:
+                self.announce(HookEvent.ORDER_TOO_SMALL, bar_time, {"check": check})
+            elif check.verdict is Verdict.REFUSED:
+                self.announce(HookEvent.TRADE_BLOCKED, bar_time, {"check": check})
+        for event in assessed.decided.entries.order_events:
+            if event.status in (OrderStatus.REJECTED, OrderStatus.UNKNOWN):
+                self.announce(HookEvent.TRADE_ERROR, bar_time, {"order_event": event, "error": event.detail})
+        if self._observers.wants(HookEvent.BAR_PROCESSED):
+            held = {symbol: self._tracker.quantity(symbol) for symbol in self._tracker.held_symbols}
+            self.announce(HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "positions": held})

@@ -1,0 +1,405 @@
+"""The facade: builds the five parts from settings and ports, and runs a whole session by delegating to them.
+
+A notebook trades a session with it alone; the Prefect flow drives the same steps, one task each. The order of the
+steps is the order of ``run_session``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from trading.bars import BarColumns, BarSlice
+from trading.calendar import TradingCalendar, TradingHours
+from trading.decisions import Action, DataFinding, Discrepancy
+from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, Unreconciled
+from trading.execution_loop import AssessedBar, DecidedBar, ExecutionLoop, RoutedBar
+from trading.hooks import Callback, HookEvent, Observers, session_observers
+from trading.live_data_loader import LiveDataLoader
+from trading.order_router import OrderDelta, OrderRouter, OrderScope
+from trading.orders import OpenOrder, OrderEvent, OrderIntent
+from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
+from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
+from trading.reconciliation import compare_orders
+from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport, emergency_stop
+from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
+from trading.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TradingPorts:
+    """Everything outside that a session talks to, ready for use."""
+
+    calendar: TradingCalendar
+    clock: Clock
+    feed: Feed
+    broker: Broker
+    policy: Policy
+    ledger: Ledger
+    market: SimulatedMarket | None = None
+
+
+class OrchestratorAgent:
+    """One session of one strategy in one account. Made for one session, used by one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        account: str,
+        hours: TradingHours,
+        ports: TradingPorts,
+        observers: Observers | None = None,
+    ) -> None:
+        self.settings = settings
+        self.hours = hours
+        self._ports = ports
+        self._account = account
+        self._observers = observers if observers is not None else session_observers()
+        self.session_id = session_id(hours.session_date, account, settings.strategy)
+        self.pnl_tracker = PnLTracker(settings.book.cost_basis)
+        self.live_data_loader = LiveDataLoader(
+            ports.feed, ports.calendar, settings.session.timeframe, settings.validation
+        )
+        scope = OrderScope(self.session_id, settings.strategy, account, hours.session_date)
+        self.order_router = OrderRouter(scope, settings.sizing, settings.orders, ports.broker, self._save_intents)
+        self._warmup: dict[str, BarColumns] = {}
+        self._record: SessionRecord | None = None
+        self._loop: ExecutionLoop | None = None
+        self._last_bar_time: datetime | None = None
+
+    # The session, step by step
+
+    def run_session(self, should_stop: Callable[[], bool] = bool) -> SessionSummary:
+        """Trade the whole session: every step in its order. Blocks until the close.
+
+        Raises ``RefusedToTrade`` (nothing was sent) or ``StoppedEarly``; a session that was completed before is not
+        traded again, its summary is returned. ``should_stop`` is asked between bars.
+        """
+        if self.open_session().state is SessionState.COMPLETED:
+            return self.summary()
+        try:
+            self.load_warmup_data()
+            self.validate_data()
+            self.reconcile("open")
+            for moment, findings in self.live_bars():
+                self.process_new_bar(moment, findings)
+                if should_stop():
+                    raise StoppedEarly(f"Session {self.session_id} was stopped on request.")
+            self.end_of_session()
+            self.reconcile("close")
+        except BaseException as error:
+            self.close_session(_state_after(error), str(error) or type(error).__name__)
+            raise
+        return self.close_session(SessionState.COMPLETED)
+
+    def open_session(self) -> SessionRecord:
+        """Bring the book up from the ledger and write the session down as running, or take it up where it stopped.
+
+        A COMPLETED record comes back as it is and nothing else is done. Raises ``AlreadyTraded`` when the day was
+        traded with another policy or symbols, or would rewrite what the account did later; ``Halted`` while a halt
+        covers the session.
+        """
+        ledger, settings = self._ports.ledger, self.settings
+        found = ledger.find_session(self.session_id)
+        if found is not None and found.state is not SessionState.REFUSED:
+            self._require_same_session(found)
+            if found.state is SessionState.COMPLETED:
+                self._record = found
+                return found
+        resumed = found if found is not None and found.last_bar_time is not None else None
+        self._load_book(resumed)
+        if resumed is None:
+            self._require_chronology()
+        self._record = record = self._running(resumed)
+        loop = ExecutionLoop(
+            record,
+            self.hours,
+            settings,
+            self._ports.policy,
+            self.order_router,
+            self.pnl_tracker,
+            self.live_data_loader,
+            ledger,
+            self._ports.clock,
+            self._observers,
+            self._ports.market,
+        )
+        halts = ledger.active_halts(
+            self._account,
+            settings.strategy,
+            settings.session.symbols,
+            self.hours.opens_at if resumed is None else resumed.last_bar_time or self.hours.opens_at,
+        )
+        loop.take_up_halts(halts)
+        if loop.halted is not None and resumed is None:
+            raise Halted(
+                f"Session {self.session_id} does not start: a halt stands ({loop.halted}). "
+                "Clear it with 'openbell resume' once its reason is gone."
+            )
+        ledger.open_session(record)
+        self._loop = loop
+        self._last_bar_time = record.last_bar_time
+        return record
+
+    def load_warmup_data(self) -> dict[str, BarColumns]:
+        """Read the bars that the policy needs before its first decision, from this session's past."""
+        self._warmup = self.live_data_loader.load_warmup_data(
+            self.settings.session.symbols, self._ports.policy.warmup_bars, self.hours, self._resume_at
+        )
+        return self._warmup
+
+    def validate_data(self) -> list[DataFinding]:
+        """Judge the warmup, record what is wrong with it, and fill the window with what is fit.
+
+        Raises ``DataNotFit`` when a finding is set to refuse; what was found is recorded either way.
+        """
+        findings = self.live_data_loader.validate_data(
+            self._warmup, self._ports.policy.warmup_bars, self.hours, self._resume_at
+        )
+        if findings:
+            self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(findings)))
+        return findings
+
+    def reconcile(self, stage: str) -> list[Discrepancy]:
+        """Take the broker's news in, then compare orders, positions and cash, and record what differs.
+
+        At the open a difference refuses the session (``Unreconciled``). Raises ``BrokerUnavailable`` when the broker
+        does not answer: silence is never "flat".
+        """
+        at = self._now
+        entries = LedgerEntries()
+        self.loop.collect_reports(entries, at)
+        entries.order_events += self.order_router.resolve(at, self._still_to_come)
+        self.loop.collect_reports(entries, at)
+        if entries:
+            self._ports.ledger.commit(self.session_id, entries)
+        account = self.order_router.broker_account()
+        found = self.pnl_tracker.synchronize_portfolio_state_with_broker(account)
+        found += compare_orders(self.order_router.get_open_orders().values(), account)
+        if stage == "close":
+            found += self._compare_with_rebuild()
+        self._ports.ledger.record_reconciliation(self.session_id, at, stage, found)
+        if found and stage == "open":
+            first = found[0]
+            raise Unreconciled(
+                f"Ledger and broker of account {self._account} disagree in {len(found)} point(s); first: "
+                f"{first.kind} {first.subject}: ledger {first.ours}, broker {first.brokers}; {first.proposed_repair}. "
+                "Nothing is traded until they agree. All points: "
+                f"openbell sql \"select * from discrepancies where session_id = '{self.session_id}'\"."
+            )
+        return found
+
+    def live_bars(self) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
+        """The session's bars as they come, validated; those processed before a restart are not repeated."""
+        return self.live_data_loader.live_bars(self.settings.session.symbols, self.hours, self._resume_at)
+
+    def process_new_bar(self, moment: BarSlice, findings: Sequence[DataFinding] = ()) -> RoutedBar:
+        """One bar, all the way: decide -> risk -> route."""
+        return self.route(self.assess(self.generate_action(moment, findings)))
+
+    def generate_action(self, moment: BarSlice, findings: Sequence[DataFinding] = ()) -> DecidedBar:
+        """Stage one of a bar (see ``ExecutionLoop.generate_action``)."""
+        return self.loop.generate_action(moment, findings)
+
+    def assess(self, decided: DecidedBar) -> AssessedBar:
+        """Stage two of a bar (see ``ExecutionLoop.assess``)."""
+        return self.loop.assess(decided)
+
+    def route(self, assessed: AssessedBar) -> RoutedBar:
+        """Stage three of a bar (see ``ExecutionLoop.route``)."""
+        routed = self.loop.route(assessed)
+        self._last_bar_time = routed.bar_time
+        return routed
+
+    def end_of_session(self) -> None:
+        """The bell: a simulated market closes, and what it still had to say is booked."""
+        if self._ports.market is not None:
+            self._ports.market.end_of_session(self.hours.closes_at)
+        entries = LedgerEntries()
+        self.loop.collect_reports(entries, self.hours.closes_at)
+        if entries:
+            self._ports.ledger.commit(self.session_id, entries)
+
+    def close_session(self, state: SessionState, reason: str = "") -> SessionSummary:
+        """Write the session's end and let the observers finish; returns what it came to."""
+        self._ports.ledger.close_session(self.session_id, state, self._now, reason)
+        self.loop.announce(HookEvent.TRADING_STOPPED, self._last_bar_time, {"state": state, "reason": reason})
+        self._observers.close()
+        return self.summary()
+
+    def summary(self) -> SessionSummary:
+        """What the session came to, from the ledger alone."""
+        return self._ports.ledger.summary(self.session_id)
+
+    # The five parts, by delegation
+
+    @property
+    def loop(self) -> ExecutionLoop:
+        """The execution loop; there once the session is open."""
+        if self._loop is None:
+            raise RuntimeError("open_session() comes before everything else")
+        return self._loop
+
+    @property
+    def risk_events(self) -> RiskEventHandler:
+        """Where to subscribe to what risk has to say."""
+        return self.loop.risk_events
+
+    def register_hook(self, event: str, callback: Callback) -> None:
+        """Observe ``event``; allowed before and after the session is opened."""
+        self._observers.register(HookEvent(event), callback)
+
+    def start_live_trading_loop(self, should_stop: Callable[[], bool] = bool) -> int:
+        """Trade the session's bars (see ``ExecutionLoop.start_live_trading_loop``)."""
+        return self.loop.start_live_trading_loop(self._resume_at, should_stop)
+
+    def calculate_shares_and_action(self, action: Action, symbol: str) -> OrderDelta:
+        """The order that ``action`` would ask for now; sends nothing."""
+        return self.order_router.calculate_shares_and_action(
+            action, symbol, self.pnl_tracker.quantity(symbol), lambda: self.calculate_position_size(symbol)
+        )
+
+    def calculate_position_size(self, symbol: str) -> int:
+        """Whole shares of a new position now; raises ``CannotSize``."""
+        return self.loop.position_size(symbol, self.live_data_loader.window)
+
+    def place_order(self, approved: ApprovedOrder) -> list[OrderEvent]:
+        """Save the intent and send it (see ``OrderRouter.place_order``)."""
+        return self._committed(self.order_router.place_order(approved))
+
+    def cancel_order(self, client_order_id: str) -> list[OrderEvent]:
+        """Ask for an open order to be cancelled."""
+        return self._committed(self.order_router.cancel_order(client_order_id, self._now))
+
+    def get_open_orders(self) -> dict[str, OpenOrder]:
+        """Orders that may still fill, by client_order_id."""
+        return self.order_router.get_open_orders()
+
+    def get_portfolio_state(self) -> PortfolioState:
+        """The account at this moment."""
+        return self.pnl_tracker.get_portfolio_state()
+
+    def calculate_pnl(self) -> ProfitAndLoss:
+        """Realized and unrealized P&L and fees of the account."""
+        return self.pnl_tracker.calculate_pnl()
+
+    def synchronize_portfolio_state_with_broker(self) -> list[Discrepancy]:
+        """Compare the book with the broker's now; changes nothing."""
+        return self.pnl_tracker.synchronize_portfolio_state_with_broker(self.order_router.broker_account())
+
+    def emergency_stop(self, reason: str, flatten: bool = False) -> StopReport:
+        """Halt everything, cancel every order, optionally flatten (see ``risk_callbacks.emergency_stop``)."""
+        return emergency_stop(self.loop, reason, self._now, flatten)
+
+    # Inside
+
+    @property
+    def _now(self) -> datetime:
+        """The session's time: never before its open, and at a bar's end once bars were processed."""
+        if self._last_bar_time is None:
+            return self.hours.opens_at
+        return min(self._last_bar_time + self.settings.session.timeframe.length, self.hours.closes_at)
+
+    @property
+    def _resume_at(self) -> datetime | None:
+        return self._record.last_bar_time if self._record is not None else None
+
+    def _save_intents(self, intents: Sequence[OrderIntent]) -> None:
+        self._ports.ledger.commit(self.session_id, LedgerEntries(intents=list(intents)))
+
+    def _committed(self, events: list[OrderEvent]) -> list[OrderEvent]:
+        if events:
+            self._ports.ledger.commit(self.session_id, LedgerEntries(order_events=events))
+        return events
+
+    def _still_to_come(self, order: OpenOrder) -> bool:
+        """Whether the bar of this order is about to be processed again."""
+        if order.intent.session_id != self.session_id:
+            return False
+        return self._last_bar_time is None or order.intent.bar_time > self._last_bar_time
+
+    def _load_book(self, resumed: SessionRecord | None) -> None:
+        ledger = self._ports.ledger
+        cash = ledger.opening_cash(self._account)
+        if cash is None:
+            cash = self._ports.broker.account().cash
+        fills = ledger.fills(self._account)
+        self.pnl_tracker.initialize_portfolio_state(
+            cash, fills, ledger.last_prices(self._account), ledger.high_water_mark(self._account)
+        )
+        if resumed is not None:
+            todays = [fill for fill in fills if fill.session_id == self.session_id]
+            self.pnl_tracker.resume_day(resumed.starting_equity, resumed.starting_realized_pnl, todays)
+        self.order_router.recover(ledger.open_orders(self._account))
+
+    def _running(self, resumed: SessionRecord | None) -> SessionRecord:
+        if resumed is not None:
+            return replace(resumed, state=SessionState.RUNNING)
+        return SessionRecord(
+            self.session_id,
+            self.settings.strategy,
+            self._account,
+            self.hours.session_date,
+            self._ports.feed.mode,
+            SessionState.RUNNING,
+            self.hours.opens_at,
+            self.settings.model_dump_json(),
+            self._ports.policy.fingerprint,
+            self.pnl_tracker.starting_equity,
+            self.pnl_tracker.starting_realized,
+        )
+
+    def _require_same_session(self, found: SessionRecord) -> None:
+        before = Settings.model_validate_json(found.settings)
+        now = self.settings
+        changed = [
+            name
+            for name, was, wanted in (
+                ("policy", found.policy_fingerprint, self._ports.policy.fingerprint),
+                ("feed", found.mode, self._ports.feed.mode),
+                ("symbols", before.session.symbols, now.session.symbols),
+                ("timeframe", before.session.timeframe, now.session.timeframe),
+                ("sizing", before.sizing, now.sizing),
+                ("orders", before.orders, now.orders),
+            )
+            if was != wanted
+        ]
+        if changed:
+            raise AlreadyTraded(
+                f"Session {self.session_id} was traded before with other {' and '.join(changed)} "
+                f"(policy {found.policy_fingerprint} on {', '.join(before.session.symbols)}). A day is traded once: "
+                "name another strategy (--strategy) or account (--account), or use another database (--db)."
+            )
+
+    def _require_chronology(self) -> None:
+        """A position that was opened later in time cannot be valued on an earlier day."""
+        last = self._ports.ledger.last_bar_time(self._account)
+        held = self.pnl_tracker.held_symbols
+        if last is not None and last >= self.hours.opens_at and held:
+            raise AlreadyTraded(
+                f"Account {self._account} holds {', '.join(held)} since {last.date().isoformat()}; a session on "
+                f"{self.hours.session_date.isoformat()} would trade in its past. Name another account (--account) or "
+                "use another database (--db)."
+            )
+
+    def _compare_with_rebuild(self) -> list[Discrepancy]:
+        """The book must equal a fold over the ledger's fills; anything else is a bug worth stopping for."""
+        rebuilt = PnLTracker(self.settings.book.cost_basis)
+        ours = self.pnl_tracker
+        prices = {symbol: price for symbol in ours.held_symbols if (price := ours.price(symbol)) is not None}
+        rebuilt.initialize_portfolio_state(ours.initial_cash, self._ports.ledger.fills(self._account), prices)
+
+        def facts(book: PnLTracker) -> dict[str, Decimal]:
+            quantities = {symbol: Decimal(book.quantity(symbol)) for symbol in book.held_symbols}
+            return {"cash": book.cash, "realized": book.realized, "basis": book.cost_basis, **quantities}
+
+        snapshot, fold = facts(ours), facts(rebuilt)
+        return [
+            Discrepancy("book", name, str(snapshot.get(name)), str(fold.get(name)), "rebuild the book from its fills")
+            for name in sorted(snapshot.keys() | fold.keys())
+            if snapshot.get(name) != fold.get(name)
+        ]
+
+
+def _state_after(error: BaseException) -> SessionState:
+    return SessionState.REFUSED if isinstance(error, RefusedToTrade) else SessionState.STOPPED

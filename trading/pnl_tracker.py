@@ -1,0 +1,260 @@
+"""The book: cash, lots, realized and unrealized P&L, fees and measures of the account.
+
+The book is a fold over fills and nothing else: starting it again from the same fills gives the same book to the last
+micro. It compares itself with a broker and never copies from one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from trading.decisions import Discrepancy, EquityPoint, PositionSnapshot
+from trading.lots import Position
+from trading.money import ZERO
+from trading.orders import Fill
+from trading.ports import BrokerAccount
+from trading.reconciliation import compare_books
+from trading.settings import CostBasis
+
+
+@dataclass(frozen=True, slots=True)
+class ProfitAndLoss:
+    """Net of commissions, from the account's first session on, in units of its currency."""
+
+    realized: Decimal
+    unrealized: Decimal
+    commissions: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        """What the account has gained or lost."""
+        return self.realized + self.unrealized
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPosition:
+    """One open position at its last price. Quantity, basis and value are signed; P&L is net of the opening commission."""
+
+    symbol: str
+    quantity: int
+    cost_basis: Decimal
+    price: Decimal
+    market_value: Decimal
+    unrealized_pnl: Decimal
+
+    @property
+    def average_cost(self) -> Decimal:
+        """Cost of one share with its opening commission; positive for long and short."""
+        return self.cost_basis / self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class PortfolioState:
+    """The account at one moment.
+
+    ``gross_exposure`` and ``net_exposure`` are fractions of equity (None without equity), ``turnover`` the money
+    traded in the session as a fraction of its starting equity, ``win_rate`` the fraction of the session's closing
+    executions that realized a gain (None when nothing closed).
+    """
+
+    cash: Decimal
+    market_value: Decimal
+    equity: Decimal
+    pnl: ProfitAndLoss
+    session_pnl: Decimal
+    session_realized_pnl: Decimal
+    session_commissions: Decimal
+    high_water_mark: Decimal
+    drawdown: Decimal
+    gross_exposure: Decimal | None
+    net_exposure: Decimal | None
+    turnover: Decimal
+    win_rate: Decimal | None
+    positions: Mapping[str, HeldPosition]
+
+
+class PnLTracker:
+    """Owns the book of one account. One thread at a time."""
+
+    def __init__(self, cost_basis: CostBasis = CostBasis.FIFO) -> None:
+        self._cost_basis = cost_basis
+        self.initialize_portfolio_state(ZERO)
+
+    def initialize_portfolio_state(
+        self,
+        initial_cash: Decimal,
+        fills: Iterable[Fill] = (),
+        prices: Mapping[str, Decimal] | None = None,
+        high_water_mark: Decimal | None = None,
+    ) -> None:
+        """Start the book from its first cash and all fills since, in booking order.
+
+        ``prices`` value what is held until a newer price is marked. Raises ``ValueError`` for a held symbol without
+        any price: what cannot be valued cannot be traded around.
+        """
+        self.initial_cash = initial_cash
+        self.cash = initial_cash
+        self.realized = ZERO
+        self.commissions = ZERO
+        self._positions: dict[str, Position] = {}
+        self._prices: dict[str, Decimal] = {}
+        self._realized_by_symbol: dict[str, Decimal] = {}
+        self._seen: set[str] = set()
+        self._session_closes = 0
+        self._session_wins = 0
+        self._session_traded = ZERO
+        for fill in fills:
+            self.update_position(fill)
+        for symbol in self.held_symbols:
+            price = (prices or {}).get(symbol)
+            if price is None:
+                raise ValueError(f"{symbol} is held and no price is known for it")
+            self._prices[symbol] = price
+        self.high_water_mark = max(high_water_mark or initial_cash, self.equity)
+        self.roll_day()
+
+    def roll_day(self) -> None:
+        """Begin a new day: what the session made is counted from here; positions and totals stay."""
+        self.starting_equity = self.equity
+        self.starting_realized = self.realized
+        self._starting_commissions = self.commissions
+        self._session_closes = 0
+        self._session_wins = 0
+        self._session_traded = ZERO
+
+    def resume_day(self, starting_equity: Decimal, starting_realized: Decimal, fills: Iterable[Fill]) -> None:
+        """Go on in a day that began earlier: its baseline, and the fills it has had so far (booked already)."""
+        self.starting_equity = starting_equity
+        self.starting_realized = starting_realized
+        for fill in fills:
+            execution = fill.execution
+            self._starting_commissions -= execution.commission or ZERO
+            self._session_traded += execution.quantity * execution.price
+
+    def update_position(self, fill: Fill) -> bool:
+        """Book one fill: cash, lots, P&L, fees. False when its execution id was booked before (nothing happens)."""
+        execution = fill.execution
+        if execution.exec_id in self._seen:
+            return False
+        self._seen.add(execution.exec_id)
+        symbol = execution.symbol
+        position = self._positions.get(symbol)
+        if position is None:
+            position = self._positions[symbol] = Position(self._cost_basis)
+        amount = execution.quantity * execution.price
+        commission = execution.commission or ZERO
+        realized = position.apply(execution)
+        self.cash -= execution.side.sign * amount + commission
+        self.commissions += commission
+        self._session_traded += amount
+        if realized is not None:
+            self.realized += realized
+            self._realized_by_symbol[symbol] = self._realized_by_symbol.get(symbol, ZERO) + realized
+            self._session_closes += 1
+            self._session_wins += realized > 0
+        self._prices.setdefault(symbol, execution.price)
+        return True
+
+    def mark(self, prices: Mapping[str, Decimal]) -> None:
+        """Value positions at these prices from now on."""
+        self._prices.update(prices)
+
+    def quantity(self, symbol: str) -> int:
+        """Signed shares held."""
+        position = self._positions.get(symbol)
+        return position.quantity if position is not None else 0
+
+    def price(self, symbol: str) -> Decimal | None:
+        """The price the symbol is valued at."""
+        return self._prices.get(symbol)
+
+    @property
+    def held_symbols(self) -> tuple[str, ...]:
+        """Symbols with an open position."""
+        return tuple(symbol for symbol, position in self._positions.items() if position.quantity)
+
+    @property
+    def market_value(self) -> Decimal:
+        """Value of all positions, shorts negative."""
+        prices = self._prices
+        return sum(
+            (position.quantity * prices[symbol] for symbol, position in self._positions.items() if position.quantity),
+            ZERO,
+        )
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions together."""
+        return self.cash + self.market_value
+
+    @property
+    def cost_basis(self) -> Decimal:
+        """Signed cost of everything that is open."""
+        return sum((position.basis for position in self._positions.values() if position.quantity), ZERO)
+
+    def calculate_pnl(self) -> ProfitAndLoss:
+        """Realized, unrealized and fees since the account's first session."""
+        return ProfitAndLoss(self.realized, self.market_value - self.cost_basis, self.commissions)
+
+    def equity_point(self, session_id: str, bar_time: datetime) -> EquityPoint:
+        """The account at the close of a bar; moves the high-water mark."""
+        market_value = self.market_value
+        equity = self.cash + market_value
+        self.high_water_mark = max(self.high_water_mark, equity)
+        return EquityPoint(
+            session_id,
+            bar_time,
+            self.cash,
+            market_value,
+            equity,
+            self.realized,
+            market_value - self.cost_basis,
+            drawdown_fraction(equity, self.high_water_mark),
+        )
+
+    def snapshot(self, session_id: str, account: str, bar_time: datetime, symbol: str) -> PositionSnapshot:
+        """One position as the book has it now."""
+        position = self._positions[symbol]
+        realized = self._realized_by_symbol.get(symbol, ZERO)
+        return PositionSnapshot(session_id, account, bar_time, symbol, position.quantity, position.basis, realized)
+
+    def get_portfolio_state(self) -> PortfolioState:
+        """Everything about the account at this moment."""
+        positions = {symbol: self._held(symbol) for symbol in self.held_symbols}
+        equity = self.equity
+        gross = sum((abs(held.market_value) for held in positions.values()), ZERO)
+        return PortfolioState(
+            cash=self.cash,
+            market_value=self.market_value,
+            equity=equity,
+            pnl=self.calculate_pnl(),
+            session_pnl=equity - self.starting_equity,
+            session_realized_pnl=self.realized - self.starting_realized,
+            session_commissions=self.commissions - self._starting_commissions,
+            high_water_mark=self.high_water_mark,
+            drawdown=drawdown_fraction(equity, self.high_water_mark),
+            gross_exposure=gross / equity if equity > 0 else None,
+            net_exposure=self.market_value / equity if equity > 0 else None,
+            turnover=self._session_traded / self.starting_equity if self.starting_equity > 0 else ZERO,
+            win_rate=Decimal(self._session_wins) / self._session_closes if self._session_closes else None,
+            positions=positions,
+        )
+
+    def synchronize_portfolio_state_with_broker(self, account: BrokerAccount) -> list[Discrepancy]:
+        """Compare cash and positions with the broker's; returns the differences and changes nothing."""
+        return compare_books(self.cash, {symbol: self.quantity(symbol) for symbol in self.held_symbols}, account)
+
+    def _held(self, symbol: str) -> HeldPosition:
+        position = self._positions[symbol]
+        price = self._prices[symbol]
+        value = position.quantity * price
+        basis = position.basis
+        return HeldPosition(symbol, position.quantity, basis, price, value, value - basis)
+
+
+def drawdown_fraction(equity: Decimal, high_water_mark: Decimal) -> Decimal:
+    """How far equity is below its highest, as a fraction of that (0 at a new high)."""
+    if high_water_mark <= 0 or equity >= high_water_mark:
+        return ZERO
+    return (high_water_mark - equity) / high_water_mark

@@ -1,0 +1,80 @@
+"""The comparison of ledger and broker: pure, complete, and without opinion about who is right.
+
+Both sides come in as values; out comes a list of differences, each with a proposed repair. An empty list means that
+they agree. That the broker did not answer is an exception long before this module.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from trading.decisions import Discrepancy
+from trading.orders import OpenOrder
+from trading.ports import BrokerAccount
+
+CASH_TOLERANCE = Decimal("0.01")
+"""Cash may differ by a cent: brokers round their statements."""
+
+
+def compare_books(cash: Decimal, quantities: Mapping[str, int], account: BrokerAccount) -> list[Discrepancy]:
+    """Differences in positions and cash. ``quantities`` are the ledger's signed shares per symbol."""
+    theirs = {position.symbol: position.quantity for position in account.positions}
+    found = []
+    for symbol in sorted(quantities.keys() | theirs.keys()):
+        ours, brokers = quantities.get(symbol, 0), theirs.get(symbol, 0)
+        if ours != brokers:
+            found.append(
+                Discrepancy(
+                    "position",
+                    symbol,
+                    str(ours),
+                    str(brokers),
+                    f"find the executions behind {brokers - ours:+d} {symbol} and book them",
+                )
+            )
+    if abs(cash - account.cash) > CASH_TOLERANCE:
+        found.append(
+            Discrepancy(
+                "cash",
+                account.account,
+                str(cash),
+                str(account.cash),
+                f"find the fee, dividend or transfer of {account.cash - cash:+} and book it",
+            )
+        )
+    return found
+
+
+def compare_orders(ours: Iterable[OpenOrder], account: BrokerAccount) -> list[Discrepancy]:
+    """Differences in working orders: unknown to the broker, unknown to the ledger, or filled differently."""
+    theirs = {order.client_order_id: order for order in account.open_orders}
+    mine = {order.intent.client_order_id: order for order in ours}
+    found = []
+    for order_id, order in mine.items():
+        counterpart = theirs.get(order_id)
+        description = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} {order.status}"
+        if counterpart is None:
+            found.append(
+                Discrepancy("order_gone", order_id, description, "not working", "look the order up by its id")
+            )
+        elif counterpart.filled != order.filled:
+            found.append(
+                Discrepancy(
+                    "order_filled",
+                    order_id,
+                    f"filled {order.filled}",
+                    f"filled {counterpart.filled}",
+                    "book the executions that are missing",
+                )
+            )
+    for order_id in theirs.keys() - mine.keys():
+        order_there = theirs[order_id]
+        found.append(
+            Discrepancy(
+                "order_unknown",
+                order_id,
+                "no such order",
+                f"{order_there.side} {order_there.quantity} {order_there.symbol} {order_there.status}",
+                "cancel it at the broker, or record it as external",
+            )
+        )
+    return found
