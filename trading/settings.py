@@ -153,6 +153,8 @@ class ValidationSettings(Section):
     """Fewer warmup bars than the policy needs; it holds until it has seen enough."""
     max_jump_fraction: Annotated[float, Field(gt=0, le=10)] = 0.20
     """Largest believable move from one bar to the next, as a fraction."""
+    jump_believed_after_bars: Annotated[int, Field(ge=2, le=1_000)] = 3
+    """A price beyond the jump limit is believed from the bar on that makes so many in a row that agree on it; the ones before are findings."""
     max_staleness_bars: Annotated[int, Field(ge=0, le=100_000)] = 30
     """How many bars may be missing at the end of the warmup."""
 
