@@ -266,7 +266,10 @@ class ReplayBlock:
 
 @dataclass(slots=True)
 class LedgerEntries:
-    """Facts that belong together and are committed together."""
+    """Facts that belong together and are committed together.
+
+    ``marks`` are the prices that the newest equity point (or the last block's last bar) valued the held symbols at.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     risk_checks: list[RiskCheck] = field(default_factory=list)
@@ -278,6 +281,7 @@ class LedgerEntries:
     findings: list[DataFinding] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
+    marks: dict[str, Decimal] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(
@@ -292,6 +296,7 @@ class LedgerEntries:
                 self.findings,
                 self.halts,
                 self.blocks,
+                self.marks,
             )
         )
 

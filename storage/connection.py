@@ -1,0 +1,189 @@
+"""One connection to one DuckDB file, and the one place where DuckDB's errors become words for a person.
+
+The rule: work is done inside ``transaction()``, which leaves either everything or nothing behind, and a usable
+connection in both cases.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from trading.errors import StoreBusy, StoreError, StoreTooNew
+
+# Modest on purpose: the machine also runs Prefect, and a ledger of years needs no more. Never reaches for the network.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 2,
+    "memory_limit": "1GB",
+    "autoinstall_known_extensions": False,
+}
+_FIRST_BLOCK_AT = 3 * 4096
+"""DuckDB's three header pages come before its blocks."""
+
+
+class RepeatedFact(StoreError):
+    """A key is there already: the transaction wrote nothing and can be done again with repeats absorbed."""
+
+
+class Connection:
+    """A DuckDB file, opened. Owned by one thread."""
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._raw = self._open()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        with translated(self.path, "opened"):
+            raw = duckdb.connect(str(self.path), read_only=self.read_only, config=_CONFIG)
+            try:
+                raw.execute("SET TimeZone = 'UTC'")
+                self._require_whole_file(raw)
+            except BaseException:
+                raw.close()
+                raise
+            return raw
+
+    def _require_whole_file(self, raw: duckdb.DuckDBPyConnection) -> None:
+        """DuckDB notices missing blocks only when a query reaches for them: too late for a ledger."""
+        row = raw.execute("SELECT total_blocks * block_size FROM pragma_database_size()").fetchone()
+        expected = _FIRST_BLOCK_AT + (row[0] if row else 0)
+        actual = self.path.stat().st_size
+        if actual < expected:
+            raise StoreError(
+                f"The database {self.path} is truncated: it has {actual:,} bytes and says that it needs {expected:,}. "
+                "Restore it from a copy, or name another file with --db."
+            )
+
+    def execute(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> duckdb.DuckDBPyConnection:
+        """Run one statement inside a ``transaction()``; DuckDB's errors are translated there."""
+        return self._raw.execute(sql, parameters)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one reading statement."""
+        with translated(self.path, "read"):
+            return self._raw.execute(sql, parameters).fetchall()
+
+    def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The result of one reading statement as Arrow columns."""
+        with translated(self.path, "read"):
+            return self._raw.execute(sql, parameters).to_arrow_table()
+
+    def load(self, rows: pa.Table, sql: str) -> None:
+        """Run ``sql`` with ``rows`` visible to it under the name ``arriving``."""
+        self._raw.register("arriving", rows)
+        try:
+            self._raw.execute(sql)
+        finally:
+            with contextlib.suppress(duckdb.Error):  # the transaction was broken already; the error above tells
+                self._raw.unregister("arriving")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is written together, or nothing of it.
+
+        Raises ``RepeatedFact`` where a key is taken, ``StoreError`` otherwise; the connection can be used again.
+        """
+        with translated(self.path, "written"):
+            try:
+                self._raw.execute("BEGIN")
+                yield
+                self._raw.execute("COMMIT")
+            except BaseException:
+                self._recover()
+                raise
+
+    def _recover(self) -> None:
+        """Back to the last commit. A full disk can make DuckDB give up the whole instance: then open it again."""
+        with contextlib.suppress(duckdb.Error):  # a failed COMMIT has rolled back already
+            self._raw.execute("ROLLBACK")
+        try:
+            self._raw.execute("SELECT 1")
+        except duckdb.Error:
+            with contextlib.suppress(duckdb.Error):  # closing tries to write once more
+                self._raw.close()
+            with contextlib.suppress(StoreError):  # the error that led here is the one to tell
+                self._raw = self._open()
+
+    def close(self) -> None:
+        """Let go of the file. What was committed is in it, or in the log beside it that the next opening reads."""
+        with contextlib.suppress(duckdb.Error):  # a checkpoint that fails on a full disk loses nothing
+            self._raw.close()
+
+
+@contextlib.contextmanager
+def translated(path: Path, verb: str) -> Iterator[None]:
+    """DuckDB's exceptions as ours; ``verb`` says what could not be done with the file."""
+    try:
+        yield
+    except duckdb.ConstraintException as error:
+        raise RepeatedFact(
+            f"The database {path} could not be {verb}: {_first_lines(error)}. Nothing of it stayed."
+        ) from error
+    except duckdb.Error as error:
+        raise _explained(path, verb, error) from error
+
+
+def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:
+    text = str(error)
+    lowered = text.lower()
+    if "could not set lock" in lowered or "different configuration" in lowered:
+        holder = re.search(r"\(PID (\d+)\)", text)
+        who = (
+            f"process {holder[1]}"
+            if holder
+            else "this very process"
+            if "configuration" in lowered
+            else "another process"
+        )
+        return StoreBusy(
+            f"The database {path} is held by {who}; DuckDB lets one process at a time in. "
+            "Wait until it is done or end it, or name another file with --db."
+        )
+    if versions := re.search(r"with version number (\S+), but we can only read versions? ([^.]+)", text):
+        return StoreTooNew(
+            f"The database {path} has DuckDB storage version {versions[1]} and this DuckDB reads {versions[2].strip()}. "
+            "Update openbell, or name another file with --db."
+        )
+    if any(sign in lowered for sign in ("no space left", "file too large", "disk quota", "not enough space")):
+        return StoreError(
+            f"The disk is full: the database {path} could not be {verb} ({_first_lines(error)}). The last step was rolled back "
+            "and what was committed before is intact. Make room and run the same command again."
+        )
+    if "not a valid duckdb" in lowered:
+        return StoreError(
+            f"The file {path} is not a DuckDB database. Name another file with --db, or move this one away to start a new one."
+        )
+    if (
+        "corrupt" in lowered
+        or "could not read enough bytes" in lowered
+        or isinstance(error, duckdb.SerializationException)
+    ):
+        return StoreError(
+            f"The database {path} is damaged or truncated: {_first_lines(error)}. Restore it from a copy, "
+            "or name another file with --db."
+        )
+    if "is a directory" in lowered:
+        return StoreError(f"{path} is a directory, not a database file. Name a file in it with --db.")
+    if "no such file" in lowered or "not a directory" in lowered:
+        return StoreError(
+            f"There is no directory {path.parent} for the database {path.name}. Create it, or name another file with --db."
+        )
+    if any(sign in lowered for sign in ("permission denied", "read-only file system", "operation not permitted")):
+        return StoreError(
+            f"The database {path} may not be {verb}: {_first_lines(error)}. "
+            f"Allow writing to {path.name} and to its directory {path.parent}, or name another file with --db."
+        )
+    return StoreError(
+        f"The database {path} could not be {verb}: {_first_lines(error)}. What was committed before is intact."
+    )
+
+
+def _first_lines(error: duckdb.Error) -> str:
+    """DuckDB's own words without its stack traces and hints at its manual."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]).rstrip(".")

@@ -1,0 +1,306 @@
+"""How each kind of fact is written: which table, which columns, and which value of it goes where.
+
+A few rows go as one INSERT with bound parameters, many as Arrow columns: the first costs least to start, the second
+least per row. Both end in the same rows.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from storage.columns import MOMENT, MONEY
+from storage.connection import Connection
+from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
+from trading.money import round_money
+from trading.orders import Fill, OrderEvent, OrderIntent
+
+FEW = 40
+"""Up to this many rows, bound parameters are quicker than Arrow."""
+
+TEXT = pa.string()
+COUNT = pa.int64()
+NUMBER = pa.float64()
+MARKS = pa.map_(TEXT, MONEY)
+LARGE_MONEY = pa.decimal128(38, 6)
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FactTable(Generic[T]):
+    """A table and the way a value becomes a row of it. ``row`` also gets the session's id."""
+
+    name: str
+    columns: dict[str, pa.DataType]
+    row: Callable[[str, T], Row]
+
+    def write(self, connection: Connection, session_id: str, facts: Iterable[T], absorb: bool = False) -> None:
+        """Insert ``facts``; with ``absorb`` those whose key is there already are passed over."""
+        self.write_rows(connection, [self.row(session_id, fact) for fact in facts], absorb)
+
+    def write_rows(self, connection: Connection, rows: Sequence[Row], absorb: bool = False) -> None:
+        """Insert finished rows."""
+        if not rows:
+            return
+        # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
+        ending = " ON CONFLICT DO NOTHING" if absorb else ""
+        names = ", ".join(self.columns)
+        if len(rows) <= FEW:
+            holes = "(" + ", ".join("?" * len(self.columns)) + ")"
+            connection.execute(
+                f"INSERT INTO {self.name} ({names}) VALUES {', '.join([holes] * len(rows))}{ending}",
+                [value for row in rows for value in row],
+            )
+            return
+        arrays = [
+            pa.array([entry and list(entry.items()) for entry in column] if kind == MARKS else column, kind)
+            for column, kind in zip(zip(*rows, strict=True), self.columns.values(), strict=True)
+        ]
+        self.write_columns(connection, pa.table(arrays, names=list(self.columns)), absorb)
+
+    def write_columns(self, connection: Connection, arriving: pa.Table, absorb: bool = False) -> None:
+        """Insert rows that are Arrow columns of these names already."""
+        names = ", ".join(arriving.column_names)
+        ending = " ON CONFLICT DO NOTHING" if absorb else ""
+        connection.load(arriving, f"INSERT INTO {self.name} ({names}) SELECT {names} FROM arriving{ending}")
+
+
+def exact(amount: Decimal) -> Decimal:
+    """The amount with six places written out.
+
+    Rounds as the books do, and keeps DuckDB from misreading a short form: it takes Decimal("1E+5") for 1.
+    """
+    return round_money(amount)
+
+
+def exact_or_none(amount: Decimal | None) -> Decimal | None:
+    """``exact``, where there is an amount."""
+    return None if amount is None else round_money(amount)
+
+
+DECISIONS: FactTable[Decision] = FactTable(
+    "decisions",
+    {
+        "session_id": TEXT,
+        "bar_time": MOMENT,
+        "symbol": TEXT,
+        "action": TEXT,
+        "target_quantity": COUNT,
+        "confidence": NUMBER,
+        "latency_ms": NUMBER,
+        "error": TEXT,
+    },
+    lambda _, it: (
+        it.session_id,
+        it.bar_time,
+        it.symbol,
+        it.action,
+        it.target_quantity,
+        it.confidence,
+        it.latency_ms,
+        it.error,
+    ),
+)
+
+RISK_CHECKS: FactTable[RiskCheck] = FactTable(
+    "risk_checks",
+    {
+        "session_id": TEXT,
+        "bar_time": MOMENT,
+        "symbol": TEXT,
+        "client_order_id": TEXT,
+        "rule": TEXT,
+        "verdict": TEXT,
+        "reason": TEXT,
+        "observed": LARGE_MONEY,
+        "limit_value": LARGE_MONEY,
+    },
+    lambda _, it: (
+        it.session_id,
+        it.bar_time,
+        it.symbol,
+        it.client_order_id,
+        it.rule,
+        it.verdict,
+        it.reason,
+        exact_or_none(it.observed),
+        exact_or_none(it.limit_value),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an order stands: what events and fills have made of an intent."""
+
+    status: str
+    filled: int
+    broker_order_id: str | None
+
+
+ORDERS: FactTable[tuple[OrderIntent, Standing]] = FactTable(
+    "orders",
+    {
+        "client_order_id": TEXT,
+        "session_id": TEXT,
+        "account": TEXT,
+        "bar_time": MOMENT,
+        "symbol": TEXT,
+        "side": TEXT,
+        "quantity": COUNT,
+        "order_type": TEXT,
+        "limit_price": MONEY,
+        "stop_price": MONEY,
+        "time_in_force": TEXT,
+        "parent_id": TEXT,
+        "oca_group": TEXT,
+        "reference_price": MONEY,
+        "created_at": MOMENT,
+        "status": TEXT,
+        "filled_quantity": COUNT,
+        "broker_order_id": TEXT,
+    },
+    lambda _, it: (
+        it[0].client_order_id,
+        it[0].session_id,
+        it[0].account,
+        it[0].bar_time,
+        it[0].symbol,
+        it[0].side,
+        it[0].quantity,
+        it[0].order_type,
+        exact_or_none(it[0].limit_price),
+        exact_or_none(it[0].stop_price),
+        it[0].time_in_force,
+        it[0].parent_id,
+        it[0].oca_group,
+        exact(it[0].reference_price),
+        it[0].created_at,
+        it[1].status,
+        it[1].filled,
+        it[1].broker_order_id,
+    ),
+)
+
+ORDER_EVENTS: FactTable[OrderEvent] = FactTable(
+    "order_events",
+    {
+        "client_order_id": TEXT,
+        "event_time": MOMENT,
+        "status": TEXT,
+        "detail": TEXT,
+        "session_id": TEXT,
+        "broker_order_id": TEXT,
+    },
+    lambda session_id, it: (
+        it.client_order_id,
+        it.event_time,
+        it.status,
+        it.detail,
+        session_id,
+        it.broker_order_id,
+    ),
+)
+
+FILLS: FactTable[tuple[int, Fill]] = FactTable(
+    "fills",
+    {
+        "exec_id": TEXT,
+        "booking": COUNT,
+        "client_order_id": TEXT,
+        "session_id": TEXT,
+        "account": TEXT,
+        "symbol": TEXT,
+        "side": TEXT,
+        "quantity": COUNT,
+        "price": MONEY,
+        "commission": MONEY,
+        "filled_at": MOMENT,
+        "source": TEXT,
+    },
+    lambda _, it: (
+        it[1].execution.exec_id,
+        it[0],
+        it[1].execution.client_order_id,
+        it[1].session_id,
+        it[1].account,
+        it[1].execution.symbol,
+        it[1].execution.side,
+        it[1].execution.quantity,
+        exact(it[1].execution.price),
+        exact_or_none(it[1].execution.commission),
+        it[1].execution.executed_at,
+        it[1].source,
+    ),
+)
+
+EQUITY: FactTable[tuple[EquityPoint, dict[str, Decimal] | None]] = FactTable(
+    "equity",
+    {
+        "session_id": TEXT,
+        "bar_time": MOMENT,
+        "cash": MONEY,
+        "market_value": MONEY,
+        "equity": MONEY,
+        "realized_pnl": MONEY,
+        "unrealized_pnl": MONEY,
+        "drawdown": MONEY,
+        "marks": MARKS,
+    },
+    lambda _, it: (
+        it[0].session_id,
+        it[0].bar_time,
+        exact(it[0].cash),
+        exact(it[0].market_value),
+        exact(it[0].equity),
+        exact(it[0].realized_pnl),
+        exact(it[0].unrealized_pnl),
+        exact(it[0].drawdown),
+        it[1],
+    ),
+)
+
+POSITIONS: FactTable[PositionSnapshot] = FactTable(
+    "position_snapshots",
+    {
+        "session_id": TEXT,
+        "bar_time": MOMENT,
+        "account": TEXT,
+        "symbol": TEXT,
+        "quantity": COUNT,
+        "cost_basis": MONEY,
+        "realized_pnl": MONEY,
+    },
+    lambda _, it: (
+        it.session_id,
+        it.bar_time,
+        it.account,
+        it.symbol,
+        it.quantity,
+        exact(it.cost_basis),
+        exact(it.realized_pnl),
+    ),
+)
+
+FINDINGS: FactTable[DataFinding] = FactTable(
+    "data_findings",
+    {
+        "session_id": TEXT,
+        "symbol": TEXT,
+        "bar_time": MOMENT,
+        "finding": TEXT,
+        "action": TEXT,
+        "detail": TEXT,
+    },
+    lambda session_id, it: (session_id, it.symbol, it.bar_time, it.finding, it.action, it.detail),
+)
+
+HALTS: FactTable[Halt] = FactTable(
+    "halts",
+    {"scope": TEXT, "halted_at": MOMENT, "session_id": TEXT, "reason": TEXT, "expires_at": MOMENT},
+    lambda session_id, it: (it.scope, it.halted_at, session_id or None, it.reason, it.expires_at),
+)

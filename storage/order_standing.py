@@ -1,0 +1,82 @@
+"""Where orders stand after new events and fills: the fold that keeps ``orders`` true to ``order_events`` and ``fills``.
+
+The rule: only a step that ``trading.orders.may_become`` knows moves a status. A late or repeated report is recorded
+by its row in ``order_events`` and changes nothing else.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from storage.connection import Connection
+from storage.facts import COUNT, FEW, TEXT, Standing
+from trading.orders import Fill, OrderEvent, OrderStatus, may_become
+
+NOT_SENT = Standing(OrderStatus.CREATED, 0, None)
+
+
+def standing_of(connection: Connection, client_order_ids: Sequence[str]) -> dict[str, tuple[int, Standing]]:
+    """Quantity and standing of each of the orders that the ledger has."""
+    if not client_order_ids:
+        return {}
+    known = connection.execute(
+        "SELECT client_order_id, quantity, status, filled_quantity, broker_order_id FROM orders"
+        f" WHERE {'client_order_id = ?' if len(client_order_ids) == 1 else 'client_order_id IN (SELECT unnest(?))'}",
+        [client_order_ids[0] if len(client_order_ids) == 1 else list(client_order_ids)],
+    ).fetchall()
+    return {name: (quantity, Standing(status, filled, broker)) for name, quantity, status, filled, broker in known}
+
+
+def advance(
+    orders: dict[str, tuple[int, Standing]], events: Iterable[OrderEvent], fills: Iterable[Fill]
+) -> dict[str, tuple[int, Standing]]:
+    """The orders after news of them. News of orders that are not among them is passed over."""
+    after = dict(orders)
+    for event in events:
+        if event.client_order_id in after:
+            quantity, standing = after[event.client_order_id]
+            after[event.client_order_id] = (
+                quantity,
+                Standing(
+                    _next(standing.status, event.status),
+                    standing.filled,
+                    event.broker_order_id or standing.broker_order_id,
+                ),
+            )
+    for fill in fills:
+        name = fill.execution.client_order_id
+        if name in after:
+            quantity, standing = after[name]
+            filled = standing.filled + fill.execution.quantity
+            reached = OrderStatus.FILLED if filled >= quantity else OrderStatus.PARTIALLY_FILLED
+            after[name] = quantity, Standing(_next(standing.status, reached), filled, standing.broker_order_id)
+    return after
+
+
+def save(connection: Connection, standings: Sequence[tuple[str, Standing]]) -> None:
+    """Write where these orders stand now."""
+    if len(standings) <= FEW:
+        for name, standing in standings:
+            connection.execute(
+                "UPDATE orders SET status = ?, filled_quantity = ?, broker_order_id = ? WHERE client_order_id = ?",
+                [standing.status, standing.filled, standing.broker_order_id, name],
+            )
+        return
+    arriving = pa.table(
+        {
+            "client_order_id": pa.array([name for name, _ in standings], TEXT),
+            "status": pa.array([standing.status for _, standing in standings], TEXT),
+            "filled_quantity": pa.array([standing.filled for _, standing in standings], COUNT),
+            "broker_order_id": pa.array([standing.broker_order_id for _, standing in standings], TEXT),
+        }
+    )
+    connection.load(
+        arriving,
+        "UPDATE orders SET status = arriving.status, filled_quantity = arriving.filled_quantity,"
+        " broker_order_id = arriving.broker_order_id"
+        " FROM arriving WHERE orders.client_order_id = arriving.client_order_id",
+    )
+
+
+def _next(current: str, following: OrderStatus) -> str:
+    return following if may_become(OrderStatus(current), following) else current

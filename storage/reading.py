@@ -1,0 +1,163 @@
+"""Rows back into values: Decimal money, words, aware UTC times."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from storage.connection import Connection
+from trading.decisions import Halt
+from trading.orders import Execution, Fill, OpenOrder, OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
+
+Row = tuple[Any, ...]
+
+
+def utc(moment: datetime) -> datetime:
+    """A time as DuckDB gives it, in the standard library's UTC."""
+    return moment.astimezone(UTC)
+
+
+def utc_or_none(moment: datetime | None) -> datetime | None:
+    """``utc``, where there is a time."""
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def fill_of(row: Row) -> Fill:
+    """Columns: an execution's fields in their order, then session_id, account, source."""
+    exec_id, client_order_id, symbol, side, quantity, price, commission, filled_at, session_id, account, source = row
+    return Fill(
+        Execution(exec_id, client_order_id, symbol, Side(side), quantity, price, commission, utc(filled_at)),
+        session_id,
+        account,
+        source,
+    )
+
+
+def open_order_of(row: Row) -> OpenOrder:
+    """Columns: an intent's fields in their order, then status, filled_quantity."""
+    (
+        client_order_id,
+        session_id,
+        account,
+        bar_time,
+        symbol,
+        side,
+        quantity,
+        reference_price,
+        created_at,
+        order_type,
+        time_in_force,
+        limit_price,
+        stop_price,
+        parent_id,
+        oca_group,
+        status,
+        filled,
+    ) = row
+    return OpenOrder(
+        OrderIntent(
+            client_order_id,
+            session_id,
+            account,
+            utc(bar_time),
+            symbol,
+            Side(side),
+            quantity,
+            reference_price,
+            utc(created_at),
+            OrderType(order_type),
+            TimeInForce(time_in_force),
+            limit_price,
+            stop_price,
+            parent_id,
+            oca_group,
+        ),
+        OrderStatus(status),
+        filled,
+    )
+
+
+def halt_of(row: Row) -> Halt:
+    """Columns: a halt's fields in their order."""
+    scope, reason, halted_at, expires_at = row
+    return Halt(scope, reason, utc(halted_at), utc_or_none(expires_at))
+
+
+def session_of(connection: Connection, session_id: str) -> SessionRecord | None:
+    """The session's row."""
+    found = connection.rows(
+        """
+        SELECT session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint,
+            starting_equity, starting_realized_pnl, ended_at, last_bar_time
+        FROM sessions WHERE session_id = ?
+        """,
+        [session_id],
+    )
+    return session_record_of(found[0]) if found else None
+
+
+def session_record_of(row: Row) -> SessionRecord:
+    """Columns: a session record's fields in their order."""
+    name, strategy, account, day, mode, state, started, settings, policy, equity, realized, ended, last_bar = row
+    return SessionRecord(
+        name,
+        strategy,
+        account,
+        day,
+        Mode(mode),
+        SessionState(state),
+        utc(started),
+        settings,
+        policy,
+        equity,
+        realized,
+        utc_or_none(ended),
+        utc_or_none(last_bar),
+    )
+
+
+def summary_of(connection: Connection, session_id: str) -> SessionSummary | None:
+    """What the facts say of the session.
+
+    ``bars`` counts the moments that have an equity point. ``discrepancies`` counts what differed, not how often it
+    was seen.
+    """
+    found = connection.rows(
+        """
+        SELECT
+            session_id, session_date, mode, state,
+            (SELECT count(*) FROM equity WHERE session_id = $1),
+            (SELECT count(*) FROM decisions WHERE session_id = $1),
+            (SELECT count(*) FROM orders WHERE session_id = $1),
+            fills, realized_pnl, coalesce(unrealized_pnl, 0), commissions, ending_equity,
+            EXISTS (FROM halts WHERE session_id = $1)
+            OR EXISTS (FROM risk_checks WHERE session_id = $1 AND verdict = 'HALTED'),
+            (SELECT count(DISTINCT (kind, subject)) FROM discrepancies WHERE session_id = $1),
+            sessions.reason
+        FROM daily_pnl JOIN sessions USING (session_id, session_date, mode, state)
+        WHERE session_id = $1
+        """,
+        [session_id],
+    )
+    if not found:
+        return None
+    name, day, mode, state, bars, decisions, orders, fills, realized, unrealized, fees, equity, halted, odd, why = (
+        found[0]
+    )
+    return SessionSummary(
+        name,
+        day,
+        Mode(mode),
+        SessionState(state),
+        bars,
+        decisions,
+        orders,
+        fills,
+        realized,
+        unrealized,
+        fees,
+        equity,
+        halted,
+        odd,
+        str(connection.path),
+        why,
+    )

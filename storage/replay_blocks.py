@@ -1,0 +1,68 @@
+"""Decisions and equity of many bars, from the columns of a replay to the tables without a Python object per row."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+
+from storage.columns import integers, moments, money, words
+from storage.connection import Connection
+from storage.facts import DECISIONS, EQUITY, MARKS
+from trading.decisions import Action
+from trading.money import MICROS_PER_UNIT
+from trading.ports import ReplayBlock
+
+_ACTIONS: list[str] = [Action.SELL, Action.HOLD, Action.BUY]
+"""In the order of their codes -1, 0, 1."""
+
+
+def write_blocks(
+    connection: Connection, blocks: Sequence[ReplayBlock], marks: Mapping[str, Decimal], absorb: bool
+) -> None:
+    """Insert the blocks' decisions (only of symbols that were present) and equity; ``marks`` go to the last bar."""
+    filled = [block for block in blocks if len(block.bar_time)]
+    if not filled:
+        return
+    DECISIONS.write_columns(connection, pa.concat_tables(map(_decisions, filled)).unify_dictionaries(), absorb)
+    newest: list[Mapping[str, Decimal]] = [{} for _ in filled[:-1]] + [marks]
+    equity = pa.concat_tables(_equity(block, held) for block, held in zip(filled, newest, strict=True))
+    EQUITY.write_columns(connection, equity.unify_dictionaries(), absorb)
+
+
+def _decisions(block: ReplayBlock) -> pa.Table:
+    rows, columns = np.nonzero(block.present)
+    count = len(rows)
+    return pa.table(
+        {
+            "session_id": _same(block.session_id, count),
+            "bar_time": moments(block.bar_time[rows]),
+            "symbol": words(columns, list(block.symbols)),
+            "action": words(block.action[rows, columns].astype(np.int32) + 1, _ACTIONS),
+            "target_quantity": integers(block.target[rows, columns]),
+            "latency_ms": pa.array(np.zeros(count)),
+        }
+    )
+
+
+def _equity(block: ReplayBlock, marks: Mapping[str, Decimal]) -> pa.Table:
+    count = len(block.bar_time)
+    drawdown = np.rint(block.drawdown * MICROS_PER_UNIT).astype(np.int64)
+    unmarked = pa.nulls(count - 1, MARKS)
+    return pa.table(
+        {
+            "session_id": _same(block.session_id, count),
+            "bar_time": moments(block.bar_time),
+            "cash": money(block.cash),
+            "market_value": money(block.market_value),
+            "equity": money(block.cash + block.market_value),
+            "realized_pnl": money(block.realized_pnl),
+            "unrealized_pnl": money(block.unrealized_pnl),
+            "drawdown": money(drawdown),
+            "marks": pa.chunked_array([unmarked, pa.array([list(marks.items()) or None], MARKS)]),
+        }
+    )
+
+
+def _same(value: str, count: int) -> pa.Array:
+    return words(np.zeros(count, dtype=np.int32), [value])

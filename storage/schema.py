@@ -1,0 +1,77 @@
+"""Ordered migrations: a step and its record in ``schema_migrations`` are one transaction, so a database is always at
+one version wholly. A step that was released is never edited; the next one changes what it made.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from storage.connection import Connection
+from trading.errors import StoreError, StoreTooNew
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: its number, its name and its statements."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> tuple[Migration, ...]:
+    """All steps that this version knows, in order."""
+    steps = sorted(files("storage").joinpath("migrations").iterdir(), key=lambda file: file.name)
+    return tuple(
+        Migration(int(step.name[:4]), step.name[5:].removesuffix(".sql"), step.read_text(encoding="utf-8"))
+        for step in steps
+        if step.name.endswith(".sql")
+    )
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the database to this version. A step that fails leaves the database at the step before.
+
+    Raises ``StoreTooNew`` where a newer version wrote it, ``StoreError`` where the tables are not openbell's, or where
+    steps are missing and the database is opened for reading only.
+    """
+    known = migrations()
+    at = _version(connection)
+    if at == known[-1].version:
+        return
+    if at > known[-1].version:
+        raise StoreTooNew(
+            f"The database {connection.path} has schema version {at} and this openbell knows versions up to "
+            f"{known[-1].version}. Update openbell, or name another file with --db."
+        )
+    if connection.read_only:
+        raise StoreError(
+            f"The database {connection.path} has schema version {at} and this openbell reads version "
+            f"{known[-1].version}. Run any session or import on it once: that brings it up to date."
+        )
+    for step in known:
+        if step.version > at:
+            _apply(connection, step)
+
+
+def _apply(connection: Connection, step: Migration) -> None:
+    with connection.transaction():
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+        )
+        connection.execute(step.sql)
+        connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [step.version, step.name])
+
+
+def _version(connection: Connection) -> int:
+    """The newest step that was applied, 0 for an empty database."""
+    tables = {name for (name,) in connection.rows("SELECT table_name FROM duckdb_tables() WHERE NOT internal")}
+    if "schema_migrations" in tables:
+        [(version,)] = connection.rows("SELECT coalesce(max(version), 0) FROM schema_migrations")
+        return int(version)
+    if tables:
+        raise StoreError(
+            f"The file {connection.path} is a DuckDB database of something else: it has the tables "
+            f"{', '.join(sorted(tables)[:5])} and no schema_migrations. Name another file with --db."
+        )
+    return 0

@@ -1,0 +1,89 @@
+"""The database file as a whole: opening it, making it, and what it holds.
+
+The rule: a file under the database's name is always a whole database. A new one is made beside it and given the name
+when it is finished.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.bars import StoredBars
+from storage.connection import Connection
+from storage.ledger import DuckLedger
+from storage.schema import migrate
+from trading.bars import Timeframe
+from trading.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open database."""
+
+    path: Path
+    connection: Connection
+    ledger: DuckLedger
+
+    @property
+    def bars(self) -> StoredBars:
+        """The stored minute bars."""
+        return self.bars_of(Timeframe.MINUTE_1)
+
+    def bars_of(self, timeframe: Timeframe) -> StoredBars:
+        """The stored bars of one timeframe."""
+        return StoredBars(self.connection, timeframe)
+
+
+@contextlib.contextmanager
+def open_store(path: Path, read_only: bool = False) -> Iterator[Store]:
+    """The database at ``path``, made or brought up to date where it must be, closed at the end.
+
+    No other process can open the file meanwhile, not even for reading, unless both read only. Raises ``StoreBusy``,
+    ``StoreTooNew`` or another ``StoreError``; then nothing has been left behind that was not there before.
+    """
+    if not path.exists():
+        if read_only:
+            raise StoreError(
+                f"There is no database {path}. Run `openbell session` or `openbell import-bars` with --db {path} to make one."
+            )
+        _make(path)
+    connection = Connection(path, read_only)
+    try:
+        migrate(connection)
+        yield Store(path, connection, DuckLedger(connection))
+    finally:
+        connection.close()
+
+
+def _make(path: Path) -> None:
+    """A finished, empty database at ``path``; nothing at all when that fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        connection = Connection(draft)
+        try:
+            migrate(connection)
+        finally:
+            connection.close()
+        with contextlib.suppress(FileExistsError):  # another process was quicker: its database is as good
+            _give_name(draft, path)
+    except StoreError as error:
+        raise type(error)(str(error).replace(str(draft), str(path)).replace(draft.name, path.name)) from error
+    except OSError as error:
+        raise StoreError(
+            f"The database {path} could not be made: {error.strerror or error}. Name another file with --db."
+        ) from error
+    finally:
+        for leftover in (draft, draft.with_name(draft.name + ".wal")):
+            with contextlib.suppress(OSError):  # it was never made, or the directory is gone
+                leftover.unlink(missing_ok=True)
+
+
+def _give_name(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)  # unlike a rename, never replaces a file
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        draft.rename(path)
