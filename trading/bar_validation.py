@@ -145,9 +145,10 @@ class BarValidator:
 
         found[Finding.DUPLICATE_BAR] = np.zeros(len(stack), dtype=np.bool_)
         found[Finding.PRICE_JUMP] = np.zeros(len(stack), dtype=np.bool_)
+        jumped_from: dict[int, int] = {}
         for symbol, run in runs.items():
             candidates = run.start + np.flatnonzero(sane[run])
-            self._follow(candidates, stack.time, stack.close, opened, references[symbol], found)
+            self._follow(candidates, stack.time, stack.close, opened, references[symbol], found, jumped_from)
 
         found[Finding.UNFINISHED_BAR] = unfinished
         absent = (stack.time - np.maximum(before, opened - self._length)) // self._length - 1
@@ -160,7 +161,7 @@ class BarValidator:
                 dropped |= mask
         for symbol, run in runs.items():
             keep[symbol] = ~dropped[run]
-        return Judgement(rows, keep, self._report(found, stack, list(filled), list(runs.values()), absent))
+        return Judgement(rows, keep, self._report(found, stack, list(filled), list(runs.values()), absent, jumped_from))
 
     def refuse(self, findings: Sequence[DataFinding]) -> None:
         """Raise ``BarsRefused`` when a finding is set to refuse the session."""
@@ -187,8 +188,12 @@ class BarValidator:
         opened: Column,
         reference: Reference,
         found: Mapping[Finding, Mask],
+        jumped_from: dict[int, int],
     ) -> None:
-        """Mark duplicates and jumps among ``rows``: compared neighbour by neighbour, walked only where that is odd."""
+        """Mark duplicates and jumps among ``rows``: compared neighbour by neighbour, walked only where that is odd.
+
+        ``jumped_from`` gets for each jump the close that it was measured against.
+        """
         if not len(rows):
             return
         times, closes, opens = time[rows], close[rows], opened[rows]
@@ -201,9 +206,12 @@ class BarValidator:
                 reference.accept(int(times[start - 1]), int(closes[start - 1]))
             row = start
             while row < len(rows):
+                against = reference.close
                 finding = self._step(reference, int(times[row]), int(closes[row]), int(opens[row]))
                 if finding is not None:
                     found[finding][rows[row]] = True
+                if finding is Finding.PRICE_JUMP:
+                    jumped_from[int(rows[row])] = against
                 if reference.time == times[row] and finding is not Finding.DUPLICATE_BAR:
                     break
                 row += 1
@@ -246,6 +254,7 @@ class BarValidator:
         symbols: Sequence[str],
         runs: Sequence[slice],
         absent: Column,
+        jumped_from: Mapping[int, int],
     ) -> list[DataFinding]:
         places = sorted(
             (row, order, finding)
@@ -260,7 +269,7 @@ class BarValidator:
                 from_epoch_us(stack.time[row]),
                 finding.value,
                 self.action(finding).value,
-                _detail(finding, stack, row, int(absent[row])),
+                _detail(finding, stack, row, int(absent[row]), jumped_from.get(row, MISSING)),
             )
             for row, _, finding in places
         ]
@@ -298,7 +307,7 @@ def _nonsense(bars: BarColumns) -> dict[Finding, Mask]:
     }
 
 
-def _detail(finding: Finding, bars: BarColumns, row: int, absent: int) -> str:
+def _detail(finding: Finding, bars: BarColumns, row: int, absent: int, jumped_from: int) -> str:
     match finding:
         case Finding.GAP:
             return f"{absent} bar{'s' if absent != 1 else ''} missing before it"
@@ -311,7 +320,7 @@ def _detail(finding: Finding, bars: BarColumns, row: int, absent: int) -> str:
         case Finding.UNFINISHED_BAR:
             return "it was not over when it was read"
         case Finding.PRICE_JUMP:
-            return f"close {_price(bars.close[row])} is too far from the last accepted bar's"
+            return f"close {_price(bars.close[row])} after {_price(jumped_from)}"
         case _:
             prices = zip(("open", "high", "low", "close"), (bars.open, bars.high, bars.low, bars.close), strict=True)
             return " ".join(f"{name} {_price(column[row])}" for name, column in prices)

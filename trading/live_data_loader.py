@@ -99,8 +99,11 @@ class LiveDataLoader:
     def validate_data(
         self, bars: Mapping[str, BarColumns], bars_needed: int, hours: TradingHours, until: datetime | None = None
     ) -> tuple[dict[str, BarColumns], list[DataFinding]]:
-        """Warmup bars that may be traded on, with all findings; raises ``BarsRefused`` when one refuses the session.
+        """Warmup bars that may be traded on, with all findings. The window begins with them: with the newest
+        ``bars_needed`` (at least 64) of each symbol, and live bars are measured against the last of them.
 
+        Raises ``BarsRefused``, which carries the findings, when one of them refuses the session, and
+        ``ConfigurationError`` when the cache cannot hold the bars; the window stays as it was.
         Where ``stale_data`` or ``too_little_history`` is set to drop, the symbol's whole warmup is dropped: it begins
         with the session.
         """
@@ -116,35 +119,21 @@ class LiveDataLoader:
                 if finding.action == FindingAction.DROP:
                     clean[symbol] = BarColumns.empty(symbol)
         self._validator.refuse(findings)
+        self._begin(clean, bars_needed)
         return clean, findings
 
-    def cache_history(self, bars: Mapping[str, BarColumns], bars_needed: int) -> None:
-        """Begin the window with validated warmup bars: the newest ``bars_needed`` (at least 64) of each symbol are kept.
-
-        Live bars are measured against the last of them. Raises ``ConfigurationError`` when the cache cannot hold them.
-        """
-        window = LiveWindow(bars, max(bars_needed, _FEWEST_BARS_KEPT), self._cache_bytes, self._cache_age)
-        references = {}
-        for symbol, columns in bars.items():
-            if len(columns):
-                window.fill(columns)
-                last, close = int(columns.time[-1]), int(columns.close[-1])
-                references[symbol] = Reference(time=last, close=close, seen=last)
-        self._window, self._references = window, references
-
     def cache_data(self, moment: BarSlice) -> None:
-        """Move the window on to ``moment``. The same slice again changes nothing."""
+        """Move the window on to ``moment``, which is then decided on. The same slice again changes nothing."""
         self._window.advance(moment)
 
     def live_bars(
         self, symbols: Sequence[str], hours: TradingHours, after: datetime | None = None
     ) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
-        """The session's finished, sane bars moment by moment, cached, each with what was found at that moment.
+        """The session's finished, sane bars moment by moment, each with what was found at that moment.
 
-        A slice without bars comes only to carry findings. Raises ``BarsRefused`` when a finding refuses to go on, and
+        They are not cached here: who takes several slices before deciding would look into the future. A slice without bars comes only to carry findings. Raises ``BarsRefused`` when a finding refuses to go on, and
         whatever the feed raises.
         """
-        self._window.keep(symbols)
         for raw in self._feed.stream(symbols, hours, after):
             rows = {symbol: _within(columns, [hours]) for symbol, columns in raw.rows.items()}
             now = min(raw.bar_time + self._timeframe.length, hours.closes_at)
@@ -154,9 +143,17 @@ class LiveDataLoader:
                 symbol: columns.bar(len(columns) - 1) for symbol, columns in judgement.kept().items() if len(columns)
             }
             if bars or judgement.findings:
-                moment = BarSlice(raw.bar_time, bars)
-                self.cache_data(moment)
-                yield moment, judgement.findings
+                yield BarSlice(raw.bar_time, bars), judgement.findings
+
+    def _begin(self, bars: Mapping[str, BarColumns], bars_needed: int) -> None:
+        window = LiveWindow(bars, max(bars_needed, _FEWEST_BARS_KEPT), self._cache_bytes, self._cache_age)
+        references = {}
+        for symbol, columns in bars.items():
+            if len(columns):
+                window.fill(columns)
+                last = int(columns.time[-1])
+                references[symbol] = Reference(time=last, close=int(columns.close[-1]), seen=last)
+        self._window, self._references = window, references
 
     def _load(self, symbol: str, bars_needed: int, start: datetime, until: datetime, hours: TradingHours) -> BarColumns:
         columns = _within(self._feed.history(symbol, start, until), self._sessions(start, hours))

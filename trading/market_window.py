@@ -95,6 +95,8 @@ class LiveWindow:
     def keep(self, symbols: Iterable[str]) -> None:
         """Keep bars of these symbols too, those that are kept already as they are."""
         new = [symbol for symbol in symbols if symbol not in self._tracks]
+        if not new:
+            return
         count = len(self._tracks) + len(new)
         needed = count * self._capacity * _BYTES_PER_BAR
         if needed > self._max_bytes:
@@ -116,18 +118,15 @@ class LiveWindow:
         track.forget_before(track.newest - self._age)
 
     def advance(self, moment: BarSlice) -> None:
-        """Move on to ``moment``. Bars that are there already are not added again; symbols not kept are left out."""
+        """Move on to ``moment``. Bars that are there already are not added again; new symbols are kept from now on."""
+        self.keep(moment.bars)
         oldest = to_epoch_us(moment.bar_time) - self._age
-        present = []
         for symbol, bar in moment.bars.items():
-            track = self._tracks.get(symbol)
-            if track is None:
-                continue
+            track = self._tracks[symbol]
             if to_epoch_us(bar.bar_time) > track.newest:
                 track.append(bar)
             track.forget_before(oldest)
-            present.append(symbol)
-        self._present = tuple(present)
+        self._present = tuple(moment.bars)
 
     def available(self, symbol: str) -> int:
         """How many bars of the symbol there are to look back on."""

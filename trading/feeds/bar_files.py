@@ -32,7 +32,6 @@ _SPACINGS_THAT_TELL = 6
 def read_bars(
     path: Path,
     timeframe: Timeframe,
-    *,
     symbol: str | None = None,
     timezone: str | None = None,
     timestamp: TimestampMeaning = TimestampMeaning.OPEN,
@@ -66,13 +65,12 @@ class FileBars:
         self,
         path: Path,
         timeframe: Timeframe,
-        *,
         symbol: str | None = None,
         timezone: str | None = None,
         timestamp: TimestampMeaning = TimestampMeaning.OPEN,
     ) -> None:
         self._path = path
-        self._bars = read_bars(path, timeframe, symbol=symbol, timezone=timezone, timestamp=timestamp)
+        self._bars = read_bars(path, timeframe, symbol, timezone, timestamp)
 
     @property
     def name(self) -> str:

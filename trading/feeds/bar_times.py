@@ -13,7 +13,7 @@ from trading.errors import ConfigurationError
 from trading.feeds.bar_table import BarTable
 
 _ZONE_AT_END = r"(Z|z|UTC|[+-]\d{2}:?\d{2}|:\d{2}[+-]\d{2})$"
-_MONTH_FIRST, _DAY_FIRST = "%m/%d/%Y", "%d/%m/%Y"
+_SLASHED = r"^(?P<first>\d{1,2})/(?P<second>\d{1,2})/\d{4}"
 _EPOCH_UNITS = ((1e11, 1_000_000, 1), (1e14, 1_000, 1), (1e17, 1, 1), (1e20, 1, 1_000))
 """Seconds, milli-, micro- and nanoseconds from 1973 to 5138: the bound of each, and how it becomes microseconds."""
 
@@ -114,33 +114,33 @@ def _from_texts(table: BarTable, texts: pa.ChunkedArray, zone: ZoneInfo | None) 
             f"{table.path}: some times say their zone and some do not, such as {texts[row].as_py()!r} in row {row + 1}. "
             f"Write all of them in one way."
         )
-    strings = pd.Series(texts.to_pandas())
-    times = pd.DatetimeIndex(_parsed(table, strings))
-    return _microseconds(times) if aware else _localised(table, times.tz_localize(None), zone)
+    times = pd.to_datetime(_iso_dates(table, texts).to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    lost = np.flatnonzero(times.isna())
+    if len(lost):
+        row = int(lost[0])
+        raise ConfigurationError(
+            f"{table.path}: {texts[row].as_py()!r} in row {row + 1} is no moment. Write times such as "
+            f"2011-01-18T14:30:00Z or 2011-01-18 09:30."
+        )
+    moments = pd.DatetimeIndex(times)
+    # Without a zone they were read as if they were UTC, which is taken back here.
+    return _microseconds(moments) if aware else _localised(table, moments.tz_localize(None), zone)
 
 
-def _parsed(table: BarTable, strings: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
-    """UTC times; those without a zone as if they were UTC."""
-    times = pd.to_datetime(strings, format="ISO8601", utc=True, errors="coerce")
-    if not times.isna().any():
-        return times
-    slashed = strings.str.extract(r"^(\d{1,2})/(\d{1,2})/\d{4}")
-    if not slashed.isna().any(axis=None):
-        first, second = slashed[0].astype(int), slashed[1].astype(int)
-        if first.max() <= 12 and second.max() <= 12:
-            raise ConfigurationError(
-                f"{table.path}: {strings.iloc[0]!r} can be read month first and day first. Write dates as 2011-01-18."
-            )
-        day = _MONTH_FIRST if first.max() <= 12 else _DAY_FIRST
-        for clock in (" %H:%M:%S", " %H:%M", ""):
-            times = pd.to_datetime(strings, format=day + clock, utc=True, errors="coerce")
-            if not times.isna().any():
-                return times
-    row = int(np.argmax(times.isna().to_numpy()))
-    raise ConfigurationError(
-        f"{table.path}: {strings.iloc[row]!r} in row {row + 1} is no moment. Write times such as 2011-01-18T14:30:00Z or "
-        f"2011-01-18 09:30."
-    )
+def _iso_dates(table: BarTable, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Dates with slashes as ISO writes them, where the file itself shows which number is the month."""
+    if not pc.all(pc.match_substring_regex(texts, _SLASHED)).as_py():
+        return texts
+    parts = pc.extract_regex(texts, _SLASHED)
+    first, second = (pc.max(pc.struct_field(parts, name).cast(pa.int64())).as_py() for name in ("first", "second"))
+    if first <= 12 and second <= 12:
+        raise ConfigurationError(
+            f"{table.path}: {texts[0].as_py()!r} can be read month first and day first, and no date in the file says "
+            f"which. Write dates as 2011-01-18."
+        )
+    padded = pc.replace_substring_regex(texts, r"\b(\d)/", r"0\1/")
+    order = r"\3-\1-\2" if first <= 12 else r"\3-\2-\1"
+    return pc.replace_substring_regex(padded, r"^(\d{2})/(\d{2})/(\d{4})", order)
 
 
 def _localised(table: BarTable, times: pd.DatetimeIndex, zone: ZoneInfo | None) -> Column:
