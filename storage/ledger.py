@@ -116,26 +116,26 @@ class DuckLedger:
         save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
         ORDER_EVENTS.write(connection, session_id, events)
         if fills:
-            [(booked,)] = connection.execute("SELECT coalesce(max(booking), 0) FROM fills").fetchall()
+            [(booked,)] = connection.rows("SELECT coalesce(max(booking), 0) FROM fills")
             FILLS.write(connection, session_id, enumerate(fills, booked + 1))
 
     def _new_events(self, events: Sequence[OrderEvent]) -> list[OrderEvent]:
         known = set(
-            self._connection.execute(
+            self._connection.rows(
                 "SELECT client_order_id, event_time, status, detail FROM order_events"
                 " WHERE client_order_id IN (SELECT unnest(?))",
                 [[event.client_order_id for event in events]],
-            ).fetchall()
+            )
         )
         named = {(event.client_order_id, event.event_time, str(event.status), event.detail): event for event in events}
         return [event for key, event in named.items() if key not in known]
 
     def _new_fills(self, fills: Sequence[Fill]) -> list[Fill]:
         known = dict(
-            self._connection.execute(
+            self._connection.rows(
                 "SELECT exec_id, commission FROM fills WHERE exec_id IN (SELECT unnest(?))",
                 [[fill.execution.exec_id for fill in fills]],
-            ).fetchall()
+            )
         )
         for fill in fills:
             told = fill.execution.commission
@@ -153,6 +153,26 @@ class DuckLedger:
                 "UPDATE sessions SET state = ?, ended_at = ?, reason = ? WHERE session_id = ?",
                 [state, ended_at, reason, session_id],
             )
+
+    def opening_cash(self, account: str) -> Decimal | None:
+        """The equity with which the account's first session started, None before it.
+
+        Every equity point tells it, because ``equity - realized - unrealized`` never changes; before the first bar
+        all sessions still start with it.
+        """
+        [(cash,)] = self._connection.rows(
+            """
+            SELECT coalesce(
+                (
+                    SELECT equity - realized_pnl - unrealized_pnl
+                    FROM equity SEMI JOIN (FROM sessions WHERE account = $1) USING (session_id) LIMIT 1
+                ),
+                (SELECT starting_equity FROM sessions WHERE account = $1 LIMIT 1)
+            )
+            """,
+            [account],
+        )
+        return cash if cash is None else Decimal(cash)
 
     def fills(self, account: str) -> list[Fill]:
         """All fills of the account, in the order in which they were booked."""
@@ -272,9 +292,7 @@ class DuckLedger:
     ) -> None:
         """Write one comparison with the broker and what it found. Each call is a comparison of its own."""
         with self._connection.transaction():
-            [(number,)] = self._connection.execute(
-                "SELECT coalesce(max(reconciliation_id), 0) + 1 FROM reconciliations"
-            ).fetchall()
+            [(number,)] = self._connection.rows("SELECT coalesce(max(reconciliation_id), 0) + 1 FROM reconciliations")
             self._connection.execute(
                 "INSERT INTO reconciliations (reconciliation_id, session_id, reconciled_at, stage, discrepancies)"
                 " VALUES (?, ?, ?, ?, ?)",

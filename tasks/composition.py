@@ -19,6 +19,7 @@ from trading.brokers.paper_file import PaperFile
 from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
+from trading.clocks.wall_clock import WallClock
 from trading.errors import ConfigurationError, DataNotFit
 from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
@@ -82,7 +83,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
     source = _file_source(settings) if kind is FeedKind.RECORDED else None
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(settings.store.path))
-        bars = source if source is not None else store.bars
+        bars = source if source is not None else store.bars_of(settings.session.timeframe)
         day = session_date or _next_date(settings, kind, account, store, bars)
         calendar = TradingCalendar(settings.session.exchange, day)
         hours = calendar.hours(day)
@@ -91,7 +92,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         file = PaperFile(paper_account_path(settings, account), account)
         stack.callback(file.close)
         broker = PaperBroker(account, settings.broker.paper, hours.opens_at, file)
-        ports = TradingPorts(calendar, clock, feed, broker, policy, store.ledger, broker)
+        ports = TradingPorts(calendar, clock, WallClock(), feed, broker, policy, store.ledger, broker)
         yield Desk(OrchestratorAgent(settings, account, hours, ports, observers), hours, store)
 
 
@@ -117,7 +118,9 @@ def _file_source(settings: Settings) -> BarSource | None:
     feed = settings.feed
     if feed.bars is None:
         return None
-    return FileBars(feed.bars, settings.session.timeframe, feed.symbol, feed.timezone, feed.timestamp)
+    return FileBars(
+        feed.bars, settings.session.timeframe, symbol=feed.symbol, timezone=feed.timezone, timestamp=feed.timestamp
+    )
 
 
 def _next_date(settings: Settings, kind: FeedKind, account: str, store: Store, bars: BarSource) -> date:

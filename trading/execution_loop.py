@@ -304,7 +304,7 @@ class ExecutionLoop:
         entries.risk_checks += assessed.checks
         equity = self._tracker.equity_point(self.record.session_id, bar_time)
         entries.equity.append(equity)
-        entries.marks = {symbol: bar.close for symbol, bar in decided.moment.bars.items()}
+        entries.marks = self._tracker.held_prices()
         self._ledger.commit(self.record.session_id, entries, last_bar_time=bar_time)
         self._tell(assessed, equity)
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)

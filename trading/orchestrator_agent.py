@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
 from trading.decisions import Action, DataFinding, Discrepancy
@@ -28,10 +29,11 @@ from trading.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class TradingPorts:
-    """Everything outside that a session talks to, ready for use."""
+    """Everything outside that a session talks to, ready for use. ``clock`` is the session's time, ``wall`` the person's."""
 
     calendar: TradingCalendar
     clock: Clock
+    wall: Clock
     feed: Feed
     broker: Broker
     policy: Policy
@@ -88,7 +90,7 @@ class OrchestratorAgent:
             self.end_of_session()
             self.reconcile("close")
         except BaseException as error:
-            self.close_session(_state_after(error), str(error) or type(error).__name__)
+            self.close_session(state_after(error), str(error) or type(error).__name__)
             raise
         return self.close_session(SessionState.COMPLETED)
 
@@ -144,7 +146,7 @@ class OrchestratorAgent:
     def load_warmup_data(self) -> dict[str, BarColumns]:
         """Read the bars that the policy needs before its first decision, from this session's past."""
         self._warmup = self.live_data_loader.load_warmup_data(
-            self.settings.session.symbols, self._ports.policy.warmup_bars, self.hours, self._resume_at
+            self.settings.session.symbols, self._look_back, self.hours, self._resume_at
         )
         return self._warmup
 
@@ -153,11 +155,15 @@ class OrchestratorAgent:
 
         Raises ``DataNotFit`` when a finding is set to refuse; what was found is recorded either way.
         """
-        findings = self.live_data_loader.validate_data(
-            self._warmup, self._ports.policy.warmup_bars, self.hours, self._resume_at
-        )
+        try:
+            _, findings = self.live_data_loader.validate_data(
+                self._warmup, self._look_back, self.hours, self._resume_at
+            )
+        except BarsRefused as refused:
+            self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
+            raise
         if findings:
-            self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(findings)))
+            self._ports.ledger.commit(self.session_id, LedgerEntries(findings=findings))
         return findings
 
     def reconcile(self, stage: str) -> list[Discrepancy]:
@@ -222,7 +228,7 @@ class OrchestratorAgent:
 
     def close_session(self, state: SessionState, reason: str = "") -> SessionSummary:
         """Write the session's end and let the observers finish; returns what it came to."""
-        self._ports.ledger.close_session(self.session_id, state, self._now, reason)
+        self._ports.ledger.close_session(self.session_id, state, self._ports.wall.now(), reason)
         self.loop.announce(HookEvent.TRADING_STOPPED, self._last_bar_time, {"state": state, "reason": reason})
         self._observers.close()
         return self.summary()
@@ -301,6 +307,14 @@ class OrchestratorAgent:
         return min(self._last_bar_time + self.settings.session.timeframe.length, self.hours.closes_at)
 
     @property
+    def _look_back(self) -> int:
+        """Bars that decisions, sizes and risk look back on, the longest of them."""
+        settings = self.settings
+        return max(
+            self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars
+        )
+
+    @property
     def _resume_at(self) -> datetime | None:
         return self._record.last_bar_time if self._record is not None else None
 
@@ -342,7 +356,7 @@ class OrchestratorAgent:
             self.hours.session_date,
             self._ports.feed.mode,
             SessionState.RUNNING,
-            self.hours.opens_at,
+            self._ports.wall.now(),
             self.settings.model_dump_json(),
             self._ports.policy.fingerprint,
             self.pnl_tracker.starting_equity,
@@ -386,8 +400,8 @@ class OrchestratorAgent:
         """The book must equal a fold over the ledger's fills; anything else is a bug worth stopping for."""
         rebuilt = PnLTracker(self.settings.book.cost_basis)
         ours = self.pnl_tracker
-        prices = {symbol: price for symbol in ours.held_symbols if (price := ours.price(symbol)) is not None}
-        rebuilt.initialize_portfolio_state(ours.initial_cash, self._ports.ledger.fills(self._account), prices)
+        fills = self._ports.ledger.fills(self._account)
+        rebuilt.initialize_portfolio_state(ours.initial_cash, fills, ours.held_prices())
 
         def facts(book: PnLTracker) -> dict[str, Decimal]:
             quantities = {symbol: Decimal(book.quantity(symbol)) for symbol in book.held_symbols}
@@ -401,5 +415,5 @@ class OrchestratorAgent:
         ]
 
 
-def _state_after(error: BaseException) -> SessionState:
+def state_after(error: BaseException) -> SessionState:
     return SessionState.REFUSED if isinstance(error, RefusedToTrade) else SessionState.STOPPED

@@ -174,6 +174,10 @@ class PnLTracker:
         """Symbols with an open position."""
         return tuple(symbol for symbol, position in self._positions.items() if position.quantity)
 
+    def held_prices(self) -> dict[str, Decimal]:
+        """What each open position is valued at."""
+        return {symbol: self._prices[symbol] for symbol, position in self._positions.items() if position.quantity}
+
     @property
     def market_value(self) -> Decimal:
         """Value of all positions, shorts negative."""

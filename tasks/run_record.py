@@ -1,0 +1,137 @@
+"""What a person sees of a session in the Prefect UI besides its task runs: progress, the closing report, the gap.
+
+None of it is on the way of a bar: progress is written from the observers' thread, at most every two seconds, with a
+short timeout; the rest comes after the close. Where the API is away, the ledger still has everything, and that is
+said in the log.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.exceptions import PrefectException
+
+from trading.hooks import Happening
+
+_log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_UPDATES = 2.0
+_API_TIMEOUT_SECONDS = 5.0
+_SECONDS_TO_SETTLE = 30.0
+"""How long the server may take to write down the runs of a burst before they count as missing."""
+
+API_ERRORS = (httpx.HTTPError, PrefectException, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """How complete the run history is: task runs made by the flow, found at the server (None: it did not say)."""
+
+    made: int
+    recorded: int | None
+
+    @property
+    def gap(self) -> int | None:
+        """Task runs that the UI does not show."""
+        return None if self.recorded is None else self.made - self.recorded
+
+    def sentence(self) -> str:
+        """The comparison in words."""
+        if self.recorded is None:
+            return f"The Prefect API did not say how many of {self.made} task runs it recorded; the ledger has every bar."
+        if self.gap:
+            return f"The Prefect UI shows {self.recorded} of {self.made} task runs; the ledger has every bar."
+        return f"All {self.made} task runs of the bars are recorded."
+
+
+class RunReporter:
+    """Writes artifacts of one flow run through a client of its own, so that any thread can."""
+
+    def __init__(self, flow_run_id: UUID, bars_expected: int) -> None:
+        self._flow_run_id = flow_run_id
+        self._bars_expected = max(bars_expected, 1)
+        self._artifact_id: UUID | None = None
+        self._bars = 0
+        self._written_at = float("-inf")
+        self._client = _client()
+
+    def bar_processed(self, happening: Happening) -> None:
+        """One more bar is done: the progress artifact follows, not more often than it should."""
+        self._bars += 1
+        if time.monotonic() - self._written_at >= _SECONDS_BETWEEN_UPDATES:
+            self._write_progress(f"{happening.session_id} {happening.bar_time}")
+
+    def finish(self, key: str, markdown: str) -> None:
+        """Complete the progress and publish the closing report; an API that is away is logged, never raised."""
+        self._write_progress("done")
+        try:
+            self._client.create_artifact(
+                ArtifactCreate(
+                    key=key,
+                    type="markdown",
+                    description="What was traded, what was refused and why, what did not reconcile",
+                    data=markdown,
+                    flow_run_id=self._flow_run_id,
+                )
+            )
+        except API_ERRORS as error:
+            _log.warning("closing report not published flow_run_id=%s error=%s", self._flow_run_id, error)
+
+    def compare_runs(self, name_part: str, made: int) -> RunRecord:
+        """Task runs the server has whose name contains ``name_part``, once they are all there or the time is over."""
+        body = {"flow_runs": {"id": {"any_": [str(self._flow_run_id)]}}, "task_runs": {"name": {"like_": name_part}}}
+        deadline = time.monotonic() + _SECONDS_TO_SETTLE
+        recorded: int | None = None
+        while True:
+            try:
+                recorded = int(self._client.request("POST", "/task_runs/count", json=body).json())
+            except API_ERRORS as error:
+                _log.warning("task runs not counted flow_run_id=%s error=%s", self._flow_run_id, error)
+                return RunRecord(made, None)
+            if recorded >= made or time.monotonic() >= deadline:
+                return RunRecord(made, recorded)
+            time.sleep(0.25)
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._client.__exit__(None, None, None)
+
+    def _write_progress(self, description: str) -> None:
+        percent = min(100.0 * self._bars / self._bars_expected, 100.0)
+        self._written_at = time.monotonic()
+        try:
+            if self._artifact_id is None:
+                created = self._client.create_artifact(
+                    ArtifactCreate(
+                        type="progress", description=description, data=percent, flow_run_id=self._flow_run_id
+                    )
+                )
+                self._artifact_id = created.id
+            else:
+                self._client.update_artifact(
+                    self._artifact_id, ArtifactUpdate(data=percent, description=description)
+                )
+        except API_ERRORS as error:
+            _log.warning("progress not published flow_run_id=%s error=%s", self._flow_run_id, error)
+
+
+def _client() -> SyncPrefectClient:
+    client = get_client(httpx_settings={"timeout": _API_TIMEOUT_SECONDS}, sync_client=True)
+    client.__enter__()
+    return client
+
+
+@contextmanager
+def reporting(flow_run_id: UUID, bars_expected: int) -> Iterator[RunReporter]:
+    """A reporter for the length of a session."""
+    reporter = RunReporter(flow_run_id, bars_expected)
+    try:
+        yield reporter
+    finally:
+        reporter.close()

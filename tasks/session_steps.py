@@ -1,0 +1,188 @@
+"""The steps of a session as Prefect tasks, in the order in which a trader would name them.
+
+Reads retry on the wire and only on the wire: a feed or broker that gave no answer is asked again, which changes
+nothing on their side. Arithmetic is never retried. Nothing that sends is retried by Prefect: ``route`` saves an
+intent before it sends it, and what was not confirmed is asked for by id at the next bar.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+
+from trading.bars import BarSlice
+from trading.decisions import DataFinding, Discrepancy
+from trading.errors import BrokerUnavailable
+from trading.execution_loop import AssessedBar, DecidedBar, RoutedBar
+from trading.orchestrator_agent import OrchestratorAgent
+from trading.sessions import SessionRecord, SessionState, SessionSummary
+
+_READ_RETRIES = 3
+_READ_DELAYS = [1, 5, 15]
+_READ_TIMEOUT_SECONDS = 300
+
+
+def _gave_no_answer(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Only silence is worth asking again; a refusal stays one."""
+    return isinstance(state.result(raise_on_failure=False), BrokerUnavailable)
+
+
+def bar_label(agent: OrchestratorAgent, bar_time: datetime) -> str:
+    """A bar's name for people: its open in exchange time."""
+    return agent.hours.local(bar_time).strftime("%H:%M")
+
+
+@task(name="open-session", cache_policy=NO_CACHE, persist_result=False)
+def open_session(agent: OrchestratorAgent) -> SessionRecord:
+    """Bring the book up from the ledger and write the session down as running."""
+    record = agent.open_session()
+    get_run_logger().info(
+        "session_id=%s mode=%s state=%s resumes_after=%s",
+        record.session_id,
+        record.mode,
+        record.state,
+        record.last_bar_time,
+    )
+    return record
+
+
+@task(
+    name="load-warmup",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=_READ_RETRIES,
+    retry_delay_seconds=_READ_DELAYS,
+    retry_condition_fn=_gave_no_answer,
+    timeout_seconds=_READ_TIMEOUT_SECONDS,
+)
+def load_warmup(agent: OrchestratorAgent) -> None:
+    """Read the bars before the session. Safe to repeat: it only reads."""
+    for symbol, bars in agent.load_warmup_data().items():
+        get_run_logger().info("session_id=%s symbol=%s warmup_bars=%d", agent.session_id, symbol, len(bars))
+
+
+@task(name="validate-bars", cache_policy=NO_CACHE, persist_result=False)
+def validate_bars(agent: OrchestratorAgent) -> list[DataFinding]:
+    """Judge the warmup bars and record what was found."""
+    findings = agent.validate_data()
+    get_run_logger().info("session_id=%s findings=%d", agent.session_id, len(findings))
+    return findings
+
+
+@task(
+    name="reconcile",
+    task_run_name="reconcile at the {stage}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=_READ_RETRIES,
+    retry_delay_seconds=_READ_DELAYS,
+    retry_condition_fn=_gave_no_answer,
+)
+def reconcile(agent: OrchestratorAgent, stage: str) -> list[Discrepancy]:
+    """Compare ledger and broker. Safe to repeat: executions are booked by id, the rest only reads."""
+    found = agent.reconcile(stage)
+    get_run_logger().info("session_id=%s stage=%s discrepancies=%d", agent.session_id, stage, len(found))
+    return found
+
+
+@task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False)
+def decide(
+    agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str
+) -> DecidedBar:
+    """Stage one of a bar: book the broker's news, value the book, ask the policy."""
+    del label  # names the run
+    return agent.generate_action(moment, findings)
+
+
+@task(name="risk", task_run_name="{label} risk", cache_policy=NO_CACHE, persist_result=False)
+def assess(agent: OrchestratorAgent, decided: DecidedBar, label: str) -> AssessedBar:
+    """Stage two of a bar: what risk lets through. Sends nothing."""
+    del label
+    assessed = agent.assess(decided)
+    for check in assessed.checks:
+        get_run_logger().info(
+            "session_id=%s bar_time=%s symbol=%s client_order_id=%s rule=%s verdict=%s reason=%s",
+            check.session_id,
+            check.bar_time.isoformat(),
+            check.symbol,
+            check.client_order_id,
+            check.rule,
+            check.verdict,
+            check.reason,
+        )
+    return assessed
+
+
+@task(name="route", task_run_name="{label} route", cache_policy=NO_CACHE, persist_result=False)
+def route(agent: OrchestratorAgent, assessed: AssessedBar, label: str) -> RoutedBar:
+    """Stage three of a bar: save intents, send orders, commit the bar. Never retried."""
+    del label
+    for order in assessed.approved:
+        intent = order.intent
+        get_run_logger().info(
+            "session_id=%s client_order_id=%s side=%s quantity=%d symbol=%s",
+            intent.session_id,
+            intent.client_order_id,
+            intent.side,
+            intent.quantity,
+            intent.symbol,
+        )
+    return agent.route(assessed)
+
+
+@task(name="bar", task_run_name="{label} bar", cache_policy=NO_CACHE, persist_result=False)
+def trade_bar(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> RoutedBar:
+    """One bar, all three stages. Never retried."""
+    del label
+    return agent.process_new_bar(moment, findings)
+
+
+@task(name="bars", task_run_name="{label} and on", cache_policy=NO_CACHE, persist_result=False)
+def trade_chunk(
+    agent: OrchestratorAgent, moments: "Chunk", label: str
+) -> int:
+    """A chunk of bars, each all three stages, as they come. Returns how many. Never retried."""
+    del label
+    processed = 0
+    for moment, findings in moments:
+        agent.process_new_bar(moment, findings)
+        processed += 1
+    return processed
+
+
+class Chunk:
+    """The next bars of a stream that is still being delivered; opaque to Prefect, which would walk through a list."""
+
+    def __init__(self, moments: Iterable[tuple[BarSlice, list[DataFinding]]]) -> None:
+        self._moments = moments
+
+    def __iter__(self) -> Any:
+        return iter(self._moments)
+
+
+@task(name="end-of-session", cache_policy=NO_CACHE, persist_result=False)
+def end_of_session(agent: OrchestratorAgent) -> None:
+    """The bell: DAY orders that are left expire on a simulated market."""
+    agent.end_of_session()
+
+
+@task(name="end-of-day-pnl", cache_policy=NO_CACHE, persist_result=False)
+def end_of_day_pnl(agent: OrchestratorAgent) -> SessionSummary:
+    """Write the session's end and say what it came to."""
+    summary = agent.close_session(SessionState.COMPLETED)
+    get_run_logger().info(
+        "session_id=%s bars=%d orders=%d fills=%d realized_pnl=%s unrealized_pnl=%s commissions=%s equity=%s",
+        summary.session_id,
+        summary.bars,
+        summary.orders,
+        summary.fills,
+        summary.realized_pnl,
+        summary.unrealized_pnl,
+        summary.commissions,
+        summary.equity,
+    )
+    return summary
