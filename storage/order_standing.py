@@ -19,11 +19,13 @@ def standing_of(connection: Connection, client_order_ids: Sequence[str]) -> dict
     """Quantity and standing of each of the orders that the ledger has."""
     if not client_order_ids:
         return {}
-    known = connection.execute(
+    # A key that is one value is looked up in the index; a list of them is joined.
+    condition = "= ?" if len(client_order_ids) == 1 else "IN (SELECT unnest(?))"
+    known = connection.rows(
         "SELECT client_order_id, quantity, status, filled_quantity, broker_order_id FROM orders"
-        f" WHERE {'client_order_id = ?' if len(client_order_ids) == 1 else 'client_order_id IN (SELECT unnest(?))'}",
+        f" WHERE client_order_id {condition}",
         [client_order_ids[0] if len(client_order_ids) == 1 else list(client_order_ids)],
-    ).fetchall()
+    )
     return {name: (quantity, Standing(status, filled, broker)) for name, quantity, status, filled, broker in known}
 
 
@@ -57,7 +59,7 @@ def save(connection: Connection, standings: Sequence[tuple[str, Standing]]) -> N
     """Write where these orders stand now."""
     if len(standings) <= FEW:
         for name, standing in standings:
-            connection.execute(
+            connection.execute_planned(
                 "UPDATE orders SET status = ?, filled_quantity = ?, broker_order_id = ? WHERE client_order_id = ?",
                 [standing.status, standing.filled, standing.broker_order_id, name],
             )

@@ -59,7 +59,7 @@ def _apply(connection: Connection, step: Migration) -> None:
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
         )
-        connection.execute(step.sql)
+        connection.run_script(step.sql)
         connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [step.version, step.name])
 
 
