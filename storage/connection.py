@@ -13,14 +13,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from trading.errors import StoreBusy, StoreError, StoreTooNew
+from trading.errors import ConfigurationError, StoreBusy, StoreError, StoreTooNew
 
-# Modest on purpose: the machine also runs Prefect, and a ledger of years needs no more. Never reaches for the network.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "threads": 2,
+    # Modest on purpose: the machine also runs Prefect, and a ledger of years needs no more.
     "memory_limit": "1GB",
+    # Never reach for the network.
     "autoinstall_known_extensions": False,
 }
+_THREADS_WRITING = 1
+"""Handing a few rows to a pool of threads costs more than writing them."""
+_THREADS_READING = 2
 _FIRST_BLOCK_AT = 3 * 4096
 """DuckDB's three header pages come before its blocks."""
 
@@ -44,7 +47,8 @@ class Connection:
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
         with translated(self.path, "opened"):
-            reader = duckdb.connect(str(self.path), read_only=self.read_only, config=_CONFIG)
+            threads = _THREADS_READING if self.read_only else _THREADS_WRITING
+            reader = duckdb.connect(str(self.path), self.read_only, _CONFIG | {"threads": threads})
             try:
                 writer = reader.cursor()
                 for hand in (reader, writer):
@@ -104,6 +108,23 @@ class Connection:
         """The result of one reading statement as Arrow columns, as of the last commit."""
         with translated(self.path, "read"):
             return self._reader.execute(sql, parameters).to_arrow_table()
+
+    def answer(self, sql: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """Column names and rows of one statement that a person wrote; nothing outside the database is let in.
+
+        Raises ``ConfigurationError`` with DuckDB's words where the statement is wrong, or is not one statement.
+        """
+        try:
+            self._reader.execute("SET enable_external_access = false")
+            statements = self._reader.extract_statements(sql)
+            if len(statements) != 1:
+                raise ConfigurationError(
+                    f"One query at a time: {len(statements)} were given. Ask them one after another."
+                )
+            result = self._reader.execute(statements[0])
+            return tuple(column[0] for column in result.description or ()), result.fetchall()
+        except duckdb.Error as error:
+            raise ConfigurationError(f"The query has no answer: {_first_lines(error, 4)}.") from error
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -207,7 +228,7 @@ def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:
     )
 
 
-def _first_lines(error: duckdb.Error) -> str:
+def _first_lines(error: duckdb.Error, count: int = 2) -> str:
     """DuckDB's own words without its stack traces and hints at its manual."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]).rstrip(".")
+    return " ".join(lines[:count]).rstrip(".")

@@ -116,7 +116,7 @@ class DuckLedger:
         save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
         ORDER_EVENTS.write(connection, session_id, events)
         if fills:
-            [(booked,)] = connection.rows("SELECT coalesce(max(booking), 0) FROM fills")
+            [(booked,)] = connection.execute("SELECT coalesce(max(booking), 0) FROM fills").fetchall()
             FILLS.write(connection, session_id, enumerate(fills, booked + 1))
 
     def _new_events(self, events: Sequence[OrderEvent]) -> list[OrderEvent]:

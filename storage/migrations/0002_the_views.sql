@@ -98,6 +98,7 @@ SELECT
     CAST((sold.price - bought.price) * quantity - commissions AS DECIMAL(38, 6)) AS realized_pnl,
     opening.session_id AS entry_session_id,
     closing.session_id AS exit_session_id,
+    opening.booking AS entry_booking,
     closing.booking AS booking
 FROM charged;
 COMMENT ON VIEW trades IS 'Round trips: shares of an opening fill matched first in, first out with shares of a closing fill, across sessions. A fill that flips a position closes one trade and opens the next.';

@@ -1,0 +1,174 @@
+"""Questions about the history: any SQL that only reads, and the few that the closing summary and the report ask.
+
+The rule: nothing here can write, neither to the database nor to a file beside it.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from storage.reading import session_record_of, utc, utc_or_none
+from storage.store import Store, open_store
+from trading.decisions import Discrepancy, EquityPoint
+from trading.sessions import SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a query came back with. Money is Decimal, times are aware UTC."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A round trip, one row of the view ``trades``. ``realized_pnl`` is net of ``commissions``."""
+
+    symbol: str
+    direction: str
+    quantity: int
+    entry_time: datetime
+    entry_price: Decimal
+    exit_time: datetime
+    exit_price: Decimal
+    commissions: Decimal
+    realized_pnl: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """How often a rule did something to orders, with the newest of its reasons."""
+
+    rule: str
+    verdict: str
+    count: int
+    newest_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingCount:
+    """How often validation found something, with the first of its details."""
+
+    symbol: str
+    finding: str
+    action: str
+    count: int
+    first_at: datetime | None
+    first_detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenDiscrepancy:
+    """A discrepancy with the comparison that saw it."""
+
+    stage: str
+    seen_at: datetime
+    discrepancy: Discrepancy
+
+
+def ask(path: Path, sql: str) -> Answer:
+    """Run one reading query on the database at ``path``.
+
+    Raises ``ConfigurationError`` with DuckDB's own words where the query is wrong or would write, ``StoreError`` where
+    the database cannot be opened.
+    """
+    with open_store(path, read_only=True) as store:
+        columns, rows = store.connection.answer(sql)
+        return Answer(columns, tuple(tuple(_aware(value) for value in row) for row in rows))
+
+
+def _aware(value: object) -> object:
+    return utc(value) if isinstance(value, datetime) and value.tzinfo is not None else value
+
+
+def sessions_on(store: Store, day: date) -> list[SessionRecord]:
+    """The sessions of an exchange date, in the order in which they were started."""
+    found = store.connection.rows(
+        """
+        SELECT session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint,
+            starting_equity, starting_realized_pnl, ended_at, last_bar_time
+        FROM sessions WHERE session_date = ? ORDER BY started_at, session_id
+        """,
+        [day],
+    )
+    return [session_record_of(row) for row in found]
+
+
+def trades_of(store: Store, session_id: str) -> list[Trade]:
+    """The round trips that the session closed, in the order in which it closed them; some were opened earlier."""
+    found = store.connection.rows(
+        """
+        SELECT symbol, direction, quantity, entry_time, entry_price, exit_time, exit_price, commissions, realized_pnl
+        FROM trades WHERE exit_session_id = ? ORDER BY booking, entry_booking
+        """,
+        [session_id],
+    )
+    return [
+        Trade(symbol, direction, quantity, utc(entered), entry_price, utc(left), exit_price, commissions, realized)
+        for symbol, direction, quantity, entered, entry_price, left, exit_price, commissions, realized in found
+    ]
+
+
+def rules_that_spoke(store: Store, session_id: str) -> list[RuleCount]:
+    """What risk rules trimmed, refused and halted in the session, the most frequent first."""
+    found = store.connection.rows(
+        """
+        SELECT rule, verdict, count(*), arg_max(reason, bar_time)
+        FROM risk_checks WHERE session_id = ? GROUP BY rule, verdict ORDER BY count(*) DESC, rule, verdict
+        """,
+        [session_id],
+    )
+    return [RuleCount(*row) for row in found]
+
+
+def findings_of(store: Store, session_id: str) -> list[FindingCount]:
+    """What validation found in the session's bars, the most frequent first."""
+    found = store.connection.rows(
+        """
+        SELECT symbol, finding, action, count(*), min(bar_time), arg_min(detail, coalesce(bar_time, 'epoch'))
+        FROM data_findings WHERE session_id = ? GROUP BY symbol, finding, action
+        ORDER BY count(*) DESC, symbol, finding
+        """,
+        [session_id],
+    )
+    return [
+        FindingCount(symbol, finding, action, count, utc_or_none(first), detail)
+        for symbol, finding, action, count, first, detail in found
+    ]
+
+
+def discrepancies_of(store: Store, session_id: str) -> list[SeenDiscrepancy]:
+    """Every difference that the session's comparisons with the broker found, in the order of finding."""
+    found = store.connection.rows(
+        """
+        SELECT stage, reconciled_at, kind, subject, ours, brokers, proposed_repair
+        FROM discrepancies JOIN reconciliations USING (reconciliation_id)
+        WHERE discrepancies.session_id = ? ORDER BY reconciliation_id, number
+        """,
+        [session_id],
+    )
+    return [SeenDiscrepancy(stage, utc(at), Discrepancy(*words)) for stage, at, *words in found]
+
+
+def order_counts(store: Store, session_id: str) -> dict[str, int]:
+    """How many of the session's orders stand at which status."""
+    return dict(
+        store.connection.rows(
+            "SELECT status, count(*) FROM orders WHERE session_id = ? GROUP BY status ORDER BY status", [session_id]
+        )
+    )
+
+
+def equity_of(store: Store, session_id: str) -> list[EquityPoint]:
+    """The session's equity bar by bar."""
+    found = store.connection.rows(
+        """
+        SELECT session_id, bar_time, cash, market_value, equity, realized_pnl, unrealized_pnl, drawdown
+        FROM equity WHERE session_id = ? ORDER BY bar_time
+        """,
+        [session_id],
+    )
+    return [EquityPoint(name, utc(bar_time), *amounts) for name, bar_time, *amounts in found]
