@@ -39,7 +39,7 @@ def opens_as_microseconds(table: BarTable, timezone: str | None) -> Column:
     if pa.types.is_date(kind):
         return _localised(table, pd.DatetimeIndex(values.cast(pa.timestamp("us")).to_numpy()), zone)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _from_epoch(table, name, values)
+        return _from_epoch(table, values)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _from_texts(table, values, zone)
     raise ConfigurationError(
@@ -81,7 +81,7 @@ def _clock_times(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(digits, r"^(\d{2})(\d{2})(\d{2})$", r"\1:\2:\3")
 
 
-def _from_epoch(table: BarTable, name: str, values: pa.ChunkedArray) -> Column:
+def _from_epoch(table: BarTable, values: pa.ChunkedArray) -> Column:
     numbers = values.to_numpy()
     if not bool(np.all(np.isfinite(numbers))):
         row = int(np.flatnonzero(~np.isfinite(numbers))[0])
@@ -90,7 +90,7 @@ def _from_epoch(table: BarTable, name: str, values: pa.ChunkedArray) -> Column:
     # A count of rows, or a date such as 20110118, is smaller than any moment since 1973 in seconds.
     if least < 100_000_000:
         raise ConfigurationError(
-            f"{table.path}: {numbers[np.argmin(numbers)]} in the column {table.header(name)} is no moment. Write seconds "
+            f"{table.path}: {numbers[np.argmin(numbers)]} is no moment. Write seconds "
             f"(or milli-, micro- or nanoseconds) since 1970, or text such as 2011-01-18T14:30:00Z."
         )
     for bound, multiply, divide in _EPOCH_UNITS:
@@ -99,13 +99,15 @@ def _from_epoch(table: BarTable, name: str, values: pa.ChunkedArray) -> Column:
                 numbers.astype(np.int64) // divide if divide > 1 else np.rint(numbers * multiply), dtype=np.int64
             )
     raise ConfigurationError(
-        f"{table.path}: the column {table.header(name)} mixes units, from {least:.0f} to {largest:.0f}. Write all times "
+        f"{table.path}: the column of times mixes units, from {least:.0f} to {largest:.0f}. Write all times "
         f"in one unit."
     )
 
 
 def _from_texts(table: BarTable, texts: pa.ChunkedArray, zone: ZoneInfo | None) -> Column:
     texts = pc.utf8_trim_whitespace(texts)
+    if pc.all(pc.match_substring_regex(texts, r"^\d{9,19}$")).as_py():
+        return _from_epoch(table, texts.cast(pa.int64()))
     with_zone = pc.match_substring_regex(texts, _ZONE_AT_END)
     aware = pc.sum(with_zone).as_py()
     if aware not in (0, table.rows):
