@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
-from prefect.context import get_run_context
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
@@ -37,7 +37,11 @@ from trading.orchestrator_agent import OrchestratorAgent, state_after
 from trading.sessions import SessionState, SessionSummary
 from trading.settings import Granularity, Settings
 
-_NAME_PARTS = {Granularity.STAGE: (" decide", " risk", " route"), Granularity.BAR: (" bar",), Granularity.CHUNK: (" and on",)}
+_NAME_PARTS = {
+    Granularity.STAGE: (" decide", " risk", " route"),
+    Granularity.BAR: (" bar",),
+    Granularity.CHUNK: (" and on",),
+}
 
 
 def _run_name() -> str:
@@ -47,8 +51,11 @@ def _run_name() -> str:
     return f"{day} {settings.strategy} {' '.join(settings.session.symbols[:5])}"
 
 
+_DEFAULTS = Settings()
+
+
 @flow(name="trading-session", flow_run_name=_run_name, persist_result=False, retries=0)
-def trading_session(settings: Settings = Settings(), session_date: date | None = None) -> SessionSummary | State[Any]:
+def trading_session(settings: Settings = _DEFAULTS, session_date: date | None = None) -> SessionSummary | State[Any]:
     """Trade one session: warm up, validate, reconcile; for each bar decide, check risk, route; reconcile, close.
 
     Args:
@@ -83,7 +90,7 @@ def _trade(desk: Desk) -> SessionSummary:
     plan = plan_tasks(
         agent.settings.session.granularity, bars, agent.settings.session.timeframe.length, agent.settings.session.pace
     )
-    with reporting(get_run_context().flow_run.id, bars) as reporter:
+    with reporting(UUID(str(runtime.flow_run.id)), bars) as reporter:
         agent.register_hook(HookEvent.BAR_PROCESSED, reporter.bar_processed)
         with _closing_in_order(agent):
             load_warmup(agent)

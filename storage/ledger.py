@@ -41,32 +41,39 @@ class DuckLedger:
         return session_of(self._connection, session_id)
 
     def open_session(self, record: SessionRecord) -> None:
-        """Write a new session, or set a stopped one RUNNING again: then all but its state stays as it was."""
+        """Write a new session, or set one that stopped or was refused to what ``record`` says."""
         with self._connection.transaction():
-            self._connection.execute(
-                """
-                INSERT INTO sessions (
-                    session_id, strategy, account, session_date, mode, state, started_at, ended_at, last_bar_time,
-                    settings, policy_fingerprint, starting_equity, starting_realized_pnl
-                ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-                ON CONFLICT (session_id) DO UPDATE SET state = excluded.state, ended_at = NULL, reason = ''
-                """,
-                [
-                    record.session_id,
-                    record.strategy,
-                    record.account,
-                    record.session_date,
-                    record.mode,
-                    record.state,
-                    record.started_at,
-                    record.ended_at,
-                    record.last_bar_time,
-                    record.settings,
-                    record.policy_fingerprint,
-                    exact(record.starting_equity),
-                    exact(record.starting_realized_pnl),
-                ],
-            )
+            self._write_session(record)
+
+    def _write_session(self, record: SessionRecord) -> None:
+        self._connection.execute(
+            """
+            INSERT INTO sessions (
+                session_id, strategy, account, session_date, mode, state, started_at, ended_at, last_bar_time,
+                settings, policy_fingerprint, starting_equity, starting_realized_pnl
+            ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (session_id) DO UPDATE SET
+                mode = excluded.mode, state = excluded.state, started_at = excluded.started_at,
+                ended_at = excluded.ended_at, last_bar_time = excluded.last_bar_time, settings = excluded.settings,
+                policy_fingerprint = excluded.policy_fingerprint, starting_equity = excluded.starting_equity,
+                starting_realized_pnl = excluded.starting_realized_pnl, reason = ''
+            """,
+            [
+                record.session_id,
+                record.strategy,
+                record.account,
+                record.session_date,
+                record.mode,
+                record.state,
+                record.started_at,
+                record.ended_at,
+                record.last_bar_time,
+                record.settings,
+                record.policy_fingerprint,
+                exact(record.starting_equity),
+                exact(record.starting_realized_pnl),
+            ],
+        )
 
     def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
         """Write all entries in one transaction; with ``last_bar_time`` the bar counts as fully processed.
@@ -81,24 +88,37 @@ class DuckLedger:
         except RepeatedFact:
             self._write(session_id, entries, last_bar_time, absorb=True)
 
+    def commit_replay(self, sessions: Sequence[SessionRecord], entries: LedgerEntries) -> None:
+        """Write whole sessions that a replay has finished, with everything that happened in them, in one transaction.
+
+        Findings count to the last of the sessions. Raises ``StoreError`` when any of it is there already.
+        """
+        with self._connection.transaction():
+            for record in sessions:
+                self._write_session(record)
+            self._insert(sessions[-1].session_id, entries, absorb=False)
+
     def _write(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None, absorb: bool) -> None:
-        connection = self._connection
-        with connection.transaction():
-            DECISIONS.write(connection, session_id, entries.decisions, absorb)
-            RISK_CHECKS.write(connection, session_id, entries.risk_checks, absorb)
-            self._write_orders(session_id, entries, absorb)
-            POSITIONS.write(connection, session_id, entries.positions, absorb)
-            points = [(point, None) for point in entries.equity[:-1]] + [
-                (point, entries.marks or None) for point in entries.equity[-1:]
-            ]
-            EQUITY.write(connection, session_id, points, absorb)
-            FINDINGS.write(connection, session_id, entries.findings, absorb)
-            HALTS.write(connection, session_id, entries.halts, absorb)
-            write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
+        with self._connection.transaction():
+            self._insert(session_id, entries, absorb)
             if last_bar_time is not None:
-                connection.execute(
+                self._connection.execute(
                     "UPDATE sessions SET last_bar_time = ? WHERE session_id = ?", [last_bar_time, session_id]
                 )
+
+    def _insert(self, session_id: str, entries: LedgerEntries, absorb: bool) -> None:
+        connection = self._connection
+        DECISIONS.write(connection, session_id, entries.decisions, absorb)
+        RISK_CHECKS.write(connection, session_id, entries.risk_checks, absorb)
+        self._write_orders(session_id, entries, absorb)
+        POSITIONS.write(connection, session_id, entries.positions, absorb)
+        points = [(point, None) for point in entries.equity[:-1]] + [
+            (point, entries.marks or None) for point in entries.equity[-1:]
+        ]
+        EQUITY.write(connection, session_id, points, absorb)
+        FINDINGS.write(connection, session_id, entries.findings, absorb)
+        HALTS.write(connection, session_id, entries.halts, absorb)
+        write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
 
     def _write_orders(self, session_id: str, entries: LedgerEntries, absorb: bool) -> None:
         if not (entries.intents or entries.order_events or entries.fills):

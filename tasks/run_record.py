@@ -44,7 +44,9 @@ class RunRecord:
     def sentence(self) -> str:
         """The comparison in words."""
         if self.recorded is None:
-            return f"The Prefect API did not say how many of {self.made} task runs it recorded; the ledger has every bar."
+            return (
+                f"The Prefect API did not say how many of {self.made} task runs it recorded; the ledger has every bar."
+            )
         if self.gap:
             return f"The Prefect UI shows {self.recorded} of {self.made} task runs; the ledger has every bar."
         return f"All {self.made} task runs of the bars are recorded."
@@ -114,9 +116,7 @@ class RunReporter:
                 )
                 self._artifact_id = created.id
             else:
-                self._client.update_artifact(
-                    self._artifact_id, ArtifactUpdate(data=percent, description=description)
-                )
+                self._client.update_artifact(self._artifact_id, ArtifactUpdate(data=percent, description=description))
         except API_ERRORS as error:
             _log.warning("progress not published flow_run_id=%s error=%s", self._flow_run_id, error)
 

@@ -22,7 +22,7 @@ from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionRecord, SessionState, SessionSummary
 
 _READ_RETRIES = 3
-_READ_DELAYS = [1, 5, 15]
+_READ_DELAYS = [1.0, 5.0, 15.0]
 _READ_TIMEOUT_SECONDS = 300
 
 
@@ -90,9 +90,7 @@ def reconcile(agent: OrchestratorAgent, stage: str) -> list[Discrepancy]:
 
 
 @task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False)
-def decide(
-    agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str
-) -> DecidedBar:
+def decide(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> DecidedBar:
     """Stage one of a bar: book the broker's news, value the book, ask the policy."""
     del label  # names the run
     return agent.generate_action(moment, findings)
@@ -142,9 +140,7 @@ def trade_bar(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFin
 
 
 @task(name="bars", task_run_name="{label} and on", cache_policy=NO_CACHE, persist_result=False)
-def trade_chunk(
-    agent: OrchestratorAgent, moments: "Chunk", label: str
-) -> int:
+def trade_chunk(agent: OrchestratorAgent, moments: "Chunk", label: str) -> int:
     """A chunk of bars, each all three stages, as they come. Returns how many. Never retried."""
     del label
     processed = 0

@@ -125,6 +125,7 @@ class BarColumns:
     @classmethod
     def of(cls, symbol: str, bars: "list[Bar]") -> "BarColumns":
         """Columns of finished bars."""
+
         def column(values: list[int]) -> Column:
             return np.array(values, dtype=np.int64)
 

@@ -116,7 +116,9 @@ def _as_date(label: pd.Timestamp) -> date:
 @lru_cache(maxsize=16)
 def _build(exchange: str, around: date) -> exchange_calendars.ExchangeCalendar:
     try:
-        return exchange_calendars.get_calendar(exchange, start=around - _MARGIN, end=around + _MARGIN + timedelta(days=366))
+        return exchange_calendars.get_calendar(
+            exchange, start=around - _MARGIN, end=around + _MARGIN + timedelta(days=366)
+        )
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise ConfigurationError(
             f"There is no exchange calendar {exchange!r}. Set session.exchange to an ISO code such as XNYS or XLON."

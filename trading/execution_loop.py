@@ -9,34 +9,29 @@ A bar that died in between is processed again: same decision, same order id, no 
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading.bars import MISSING, BarSlice
+from trading.bars import BarSlice
+from trading.bookkeeping import book_reports
 from trading.calendar import TradingHours
 from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
 from trading.hooks import Callback, Happening, HookEvent, Observers
 from trading.live_data_loader import LiveDataLoader
-from trading.order_router import OrderDelta, OrderRouter
-from trading.orders import OpenOrder, OrderStatus, Side
+from trading.order_router import OrderRouter
+from trading.orders import OpenOrder, OrderStatus
 from trading.pnl_tracker import PnLTracker
-from trading.ports import Clock, Ledger, LedgerEntries, MarketWindow, Policy, SimulatedMarket
+from trading.ports import Ledger, LedgerEntries, Policy, SimulatedMarket
 from trading.risk_callbacks import (
     MINIMUM_QUANTITY,
     ApprovedOrder,
     PreTradeVerdict,
     RiskEventHandler,
-    ThrottleLimits,
-    check_daily_loss_limit,
-    pre_trade_check,
-    risk_checks_of,
-    rules_from,
 )
-from trading.risk_rules import RiskView
+from trading.risk_gate import Assessment, RiskGate
 from trading.sessions import SessionRecord
 from trading.settings import Settings
-from trading.sizing import CannotSize, SizingBasis, average_true_range
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +80,6 @@ class SymbolState:
     open_orders: tuple[OpenOrder, ...]
 
 
-@dataclass(slots=True)
-class _Reserved:
-    """Cash that orders approved earlier in the same bar will take."""
-
-    cash: Decimal = field(default_factory=Decimal)
-
-
 class ExecutionLoop:
     """The per-bar path of one session. Owned by one thread; observers are told on another."""
 
@@ -105,7 +93,6 @@ class ExecutionLoop:
         tracker: PnLTracker,
         loader: LiveDataLoader,
         ledger: Ledger,
-        clock: Clock,
         observers: Observers,
         market: SimulatedMarket | None = None,
     ) -> None:
@@ -117,19 +104,13 @@ class ExecutionLoop:
         self._tracker = tracker
         self._loader = loader
         self._ledger = ledger
-        self._clock = clock
         self._observers = observers
         self._market = market
-        self._rules = rules_from(settings)
-        risk = settings.risk
-        self._throttle = ThrottleLimits(
-            risk.max_participation_fraction, risk.max_spread_bps, risk.max_volatility_fraction
-        )
-        self._bar_length: timedelta = settings.session.timeframe.length
-        self._halts: dict[str, Halt] = {}
+        self.bar_length: timedelta = settings.session.timeframe.length
         self._last_action: dict[str, Action] = {}
         self._last_bar: dict[str, datetime] = {}
         self.risk_events = RiskEventHandler(observers)
+        self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events)
 
     # Observing
 
@@ -151,28 +132,12 @@ class ExecutionLoop:
             tuple(order for order in self._router.get_open_orders().values() if order.intent.symbol == symbol),
         )
 
-    @property
-    def halted(self) -> str | None:
-        """Why no new risk is taken anywhere; None while trading is free."""
-        return next((halt.reason for scope, halt in self._halts.items() if not scope.startswith("symbol:")), None)
-
-    def halted_for(self, symbol: str) -> str | None:
-        """Why no new risk is taken in this symbol; None while it is free."""
-        if not self._halts:
-            return None
-        own = self._halts.get(f"symbol:{symbol}")
-        return own.reason if own is not None else self.halted
-
     # Stopping (``trading.risk_callbacks.StopControls``)
-
-    def take_up_halts(self, halts: Iterable[Halt]) -> None:
-        """Honour halts that stand in the ledger already."""
-        self._halts.update({halt.scope: halt for halt in halts})
 
     def latch(self, halt: Halt) -> None:
         """Commit the halt, then take no new risk within its scope."""
         self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
-        self._halts[halt.scope] = halt
+        self.gate.take_up_halts([halt])
 
     def cancel_open_orders(self, at: datetime) -> list[str]:
         """Ask for every open order to be cancelled; returns the ids asked for."""
@@ -236,7 +201,7 @@ class ExecutionLoop:
         entries = LedgerEntries(findings=list(findings))
         if self._market is not None:
             self._market.see(moment)
-        self.collect_reports(entries, moment.bar_time)
+        self.book_reports(entries, moment.bar_time)
         self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})
         self._loader.cache_data(moment)
         started = time.perf_counter()
@@ -261,20 +226,17 @@ class ExecutionLoop:
         Orders approved for one symbol count against what the next one may use.
         """
         bar_time = decided.moment.bar_time
-        self._check_loss(bar_time, decided.entries)
-        approved: list[ApprovedOrder] = []
-        cancels: list[str] = []
-        checks: list[RiskCheck] = []
-        reserved = _Reserved()
+        self.gate.check_loss(bar_time, decided.entries)
+        assessment = Assessment()
         for symbol, signal in decided.signals.items():
-            delta = self._delta(signal.action, symbol, bar_time, self._loader.window, checks)
+            target = self.gate.assess(signal.action, symbol, bar_time, self._loader.window, assessment)
             decided.entries.decisions.append(
                 Decision(
                     self.record.session_id,
                     bar_time,
                     symbol,
                     signal.action,
-                    delta.target_quantity,
+                    target,
                     signal.confidence,
                     decided.latency_ms,
                     signal.error,
@@ -282,11 +244,7 @@ class ExecutionLoop:
             )
             self._last_action[symbol] = signal.action
             self._last_bar[symbol] = bar_time
-            cancels += delta.cancels
-            order = self.check_order(symbol, delta, bar_time, self._loader.window, checks, reserved)
-            if order is not None:
-                approved.append(order)
-        return AssessedBar(decided, tuple(approved), tuple(cancels), tuple(checks))
+        return AssessedBar(decided, tuple(assessment.approved), tuple(assessment.cancels), tuple(assessment.checks))
 
     def route(self, assessed: AssessedBar) -> RoutedBar:
         """Stage three: save intents, send orders, and commit everything the bar brought in one transaction.
@@ -296,7 +254,7 @@ class ExecutionLoop:
         decided = assessed.decided
         bar_time = decided.moment.bar_time
         entries = decided.entries
-        at = bar_time + self._bar_length
+        at = bar_time + self.bar_length
         for order_id in assessed.cancels:
             entries.order_events += self._router.cancel_order(order_id, at)
         if assessed.approved:
@@ -309,138 +267,10 @@ class ExecutionLoop:
         self._tell(assessed, equity)
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
 
-    # The parts of a stage, shared with the replay of whole histories
-
-    def collect_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
-        """Take the broker's news into the book and into ``entries``; what was booked before changes nothing."""
-        events, fills = self._router.collect()
-        entries.order_events += events
-        changed = []
-        for fill in fills:
-            if not self._tracker.update_position(fill):
-                continue
-            self._router.note_fill(fill.execution)
-            entries.fills.append(fill)
-            changed.append(fill.execution.symbol)
-            if self._observers.wants(HookEvent.TRADE_EXECUTED):
-                self.announce(HookEvent.TRADE_EXECUTED, bar_time, {"fill": fill})
-        entries.positions += [
-            self._tracker.snapshot(self.record.session_id, self.record.account, bar_time, symbol)
-            for symbol in dict.fromkeys(changed)
-        ]
-
-    def check_order(
-        self,
-        symbol: str,
-        delta: OrderDelta,
-        bar_time: datetime,
-        window: MarketWindow,
-        checks: list[RiskCheck],
-        reserved: _Reserved,
-    ) -> ApprovedOrder | None:
-        """The order of ``delta`` as risk lets it through; None when there is none. Reasons go to ``checks``."""
-        if delta.side is None:
-            return None
-        price = self._tracker.price(symbol)
-        if price is None:
-            return None  # no symbol is decided on without a bar, and no bar comes without a price
-        view = self._risk_view(symbol, delta.side, delta.quantity, price, window, reserved.cash)
-        verdict = pre_trade_check(view, self._rules, self._throttle, self._router.minimum_quantity)
-        quantity = verdict.quantity
-        at = bar_time + self._bar_length
-        intent = self._router.intent(symbol, delta.side, quantity or delta.quantity, price, bar_time, at)
-        if verdict.objections:
-            found = risk_checks_of(verdict, self.record.session_id, bar_time, symbol, intent.client_order_id)
-            checks += found
-            self.risk_events.emit_checks(found)
-        if quantity == 0:
-            return None
-        if delta.side is Side.BUY:
-            reserved.cash += quantity * price
-        return ApprovedOrder(intent, verdict)
-
-    def _delta(
-        self, action: Action, symbol: str, bar_time: datetime, window: MarketWindow, checks: list[RiskCheck]
-    ) -> OrderDelta:
-        position = self._tracker.quantity(symbol)
-        try:
-            return self._router.calculate_shares_and_action(
-                action, symbol, position, lambda: self.position_size(symbol, window)
-            )
-        except CannotSize as error:
-            checks.append(
-                RiskCheck(
-                    self.record.session_id, bar_time, symbol, None, "sizing", Verdict.REFUSED, str(error), None, None
-                )
-            )
-            return OrderDelta(position, None, 0, ())
-
-    def position_size(self, symbol: str, window: MarketWindow) -> int:
-        """Whole shares of a new position at the last price; raises ``CannotSize``."""
-        price = self._tracker.price(symbol)
-        if price is None:
-            raise CannotSize(f"no price for {symbol}")
-        return self._router.calculate_position_size(
-            SizingBasis(symbol, price, self._tracker.equity, self._tracker.cash, window)
-        )
-
-    def _risk_view(
-        self, symbol: str, side: Side, quantity: int, price: Decimal, window: MarketWindow, reserved: Decimal
-    ) -> RiskView:
-        position = self._tracker.quantity(symbol)
-        against = -position * side.sign
-        return RiskView(
-            symbol=symbol,
-            side=side,
-            quantity=quantity,
-            adding=quantity - min(max(against, 0), quantity),
-            price=price,
-            price_age_bars=0,
-            position=position,
-            working=self._router.working_shares(symbol, side),
-            equity=self._tracker.equity,
-            free_cash=self._tracker.cash - self._router.promised_cash() - reserved,
-            average_volume=self._average_volume(symbol, window),
-            spread_bps=None,
-            volatility_fraction=self._volatility(symbol, price, window),
-            halted=self.halted_for(symbol),
-        )
-
-    def _average_volume(self, symbol: str, window: MarketWindow) -> Decimal | None:
-        volumes = window.volumes(symbol, self._settings.risk.participation_bars)
-        if len(volumes) == 0 or int(volumes.min()) == MISSING:
-            return None
-        return Decimal(int(volumes.sum())) / len(volumes)
-
-    def _volatility(self, symbol: str, price: Decimal, window: MarketWindow) -> Decimal | None:
-        true_range = average_true_range(window, symbol, self._settings.sizing.atr_bars)
-        return None if true_range is None else true_range / price
-
-    def _check_loss(self, bar_time: datetime, entries: LedgerEntries) -> None:
-        """Halt the account for the rest of the session once the day's loss has reached its limit."""
-        scope = f"account:{self.record.account}"
-        limit = self._settings.risk.max_daily_loss
-        if limit is None or scope in self._halts:
-            return
-        objection = check_daily_loss_limit(self._tracker.starting_equity, self._tracker.equity, limit)
-        if objection is None:
-            return
-        halt = Halt(scope, objection.reason, bar_time + self._bar_length, self.hours.closes_at)
-        self._halts[scope] = halt
-        entries.halts.append(halt)
-        check = RiskCheck(
-            self.record.session_id,
-            bar_time,
-            None,
-            None,
-            objection.rule,
-            Verdict.HALTED,
-            objection.reason,
-            objection.observed,
-            objection.limit_value,
-        )
-        entries.risk_checks.append(check)
-        self.risk_events.emit_checks([check])
+    def book_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
+        """Take the broker's news into the book and into ``entries``."""
+        for fill in book_reports(self._router, self._tracker, self.record, entries, bar_time):
+            self.announce(HookEvent.TRADE_EXECUTED, bar_time, {"fill": fill})
 
     def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
         """Tell the observers of ``event``."""

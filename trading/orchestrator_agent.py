@@ -122,7 +122,6 @@ class OrchestratorAgent:
             self.pnl_tracker,
             self.live_data_loader,
             ledger,
-            self._ports.clock,
             self._observers,
             self._ports.market,
         )
@@ -132,10 +131,10 @@ class OrchestratorAgent:
             settings.session.symbols,
             self.hours.opens_at if resumed is None else resumed.last_bar_time or self.hours.opens_at,
         )
-        loop.take_up_halts(halts)
-        if loop.halted is not None and resumed is None:
+        loop.gate.take_up_halts(halts)
+        if loop.gate.halted is not None and resumed is None:
             raise Halted(
-                f"Session {self.session_id} does not start: a halt stands ({loop.halted}). "
+                f"Session {self.session_id} does not start: a halt stands ({loop.gate.halted}). "
                 "Clear it with 'openbell resume' once its reason is gone."
             )
         ledger.open_session(record)
@@ -174,9 +173,9 @@ class OrchestratorAgent:
         """
         at = self._now
         entries = LedgerEntries()
-        self.loop.collect_reports(entries, at)
+        self.loop.book_reports(entries, at)
         entries.order_events += self.order_router.resolve(at, self._still_to_come)
-        self.loop.collect_reports(entries, at)
+        self.loop.book_reports(entries, at)
         if entries:
             self._ports.ledger.commit(self.session_id, entries)
         account = self.order_router.broker_account()
@@ -222,7 +221,7 @@ class OrchestratorAgent:
         if self._ports.market is not None:
             self._ports.market.end_of_session(self.hours.closes_at)
         entries = LedgerEntries()
-        self.loop.collect_reports(entries, self.hours.closes_at)
+        self.loop.book_reports(entries, self.hours.closes_at)
         if entries:
             self._ports.ledger.commit(self.session_id, entries)
 
@@ -267,7 +266,7 @@ class OrchestratorAgent:
 
     def calculate_position_size(self, symbol: str) -> int:
         """Whole shares of a new position now; raises ``CannotSize``."""
-        return self.loop.position_size(symbol, self.live_data_loader.window)
+        return self.loop.gate.position_size(symbol, self.live_data_loader.window)
 
     def place_order(self, approved: ApprovedOrder) -> list[OrderEvent]:
         """Save the intent and send it (see ``OrderRouter.place_order``)."""
@@ -310,9 +309,7 @@ class OrchestratorAgent:
     def _look_back(self) -> int:
         """Bars that decisions, sizes and risk look back on, the longest of them."""
         settings = self.settings
-        return max(
-            self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars
-        )
+        return max(self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars)
 
     @property
     def _resume_at(self) -> datetime | None:

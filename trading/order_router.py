@@ -116,7 +116,14 @@ class OrderRouter:
         return OrderDelta(target, side if quantity else None, quantity, cancels)
 
     def intent(
-        self, symbol: str, side: Side, quantity: int, price: Decimal, bar_time: datetime, at: datetime, leg: str = "main"
+        self,
+        symbol: str,
+        side: Side,
+        quantity: int,
+        price: Decimal,
+        bar_time: datetime,
+        at: datetime,
+        leg: str = "main",
     ) -> OrderIntent:
         """The intent of an order decided on the bar ``bar_time``; the same one always has the same id."""
         scope = self._scope
@@ -142,7 +149,9 @@ class OrderRouter:
     def working_shares(self, symbol: str, side: Side) -> int:
         """Shares of open orders of one side that may still fill."""
         return sum(
-            order.remaining for order in self._open.values() if order.intent.symbol == symbol and order.intent.side is side
+            order.remaining
+            for order in self._open.values()
+            if order.intent.symbol == symbol and order.intent.side is side
         )
 
     def promised_cash(self) -> Decimal:

@@ -319,6 +319,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def commit_replay(self, sessions: Sequence[SessionRecord], entries: LedgerEntries) -> None:
+        """Write whole sessions that a replay has finished, with everything that happened in them."""
+        ...
+
     def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
         """Write the session's end."""
         ...

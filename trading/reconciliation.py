@@ -53,9 +53,7 @@ def compare_orders(ours: Iterable[OpenOrder], account: BrokerAccount) -> list[Di
         counterpart = theirs.get(order_id)
         description = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} {order.status}"
         if counterpart is None:
-            found.append(
-                Discrepancy("order_gone", order_id, description, "not working", "look the order up by its id")
-            )
+            found.append(Discrepancy("order_gone", order_id, description, "not working", "look the order up by its id"))
         elif counterpart.filled != order.filled:
             found.append(
                 Discrepancy(

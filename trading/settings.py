@@ -158,7 +158,9 @@ class ValidationSettings(Section):
     max_staleness_bars: Annotated[int, Field(ge=0, le=100_000)] = 30
     """How many bars may be missing at the end of the warmup."""
 
-    @field_validator("missing_value", "non_positive_price", "crossed_range", "outside_range", "duplicate_bar", "out_of_order")
+    @field_validator(
+        "missing_value", "non_positive_price", "crossed_range", "outside_range", "duplicate_bar", "out_of_order"
+    )
     @classmethod
     def _nonsense_is_never_traded_on(cls, action: FindingAction) -> FindingAction:
         if action is FindingAction.WARN:
@@ -321,7 +323,9 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ConfigurationError(f"The settings file {path} does not exist. Create it, or leave out --config.") from error
+            raise ConfigurationError(
+                f"The settings file {path} does not exist. Create it, or leave out --config."
+            ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
         except tomllib.TOMLDecodeError as error:
@@ -370,7 +374,8 @@ def _unknown_key(location: list[str]) -> str:
     model: type[BaseModel] = Settings
     for part in location[:-1]:
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
         model = annotation
     known = list(model.model_fields)
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)

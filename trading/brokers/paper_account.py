@@ -90,7 +90,9 @@ class PaperAccount:
         self.working[order.client_order_id] = accepted
         return accepted
 
-    def cancel(self, client_order_id: str, at: datetime, status: OrderStatus = OrderStatus.CANCELLED) -> PaperOrder | None:
+    def cancel(
+        self, client_order_id: str, at: datetime, status: OrderStatus = OrderStatus.CANCELLED
+    ) -> PaperOrder | None:
         """End a working order; None when it is not working."""
         order = self.working.pop(client_order_id, None)
         return None if order is None else replace(order, status=status, status_at=at)

@@ -1,0 +1,366 @@
+"""Many sessions over stored bars, as fast as they can be traded, on the same rules as one that runs live.
+
+The policy is asked once for a whole history; between two things that happen, bars are valued as columns; and where
+something happens (a decision that changes a position, an order that can fill, a limit that is reached) the very same
+parts (broker, book, ``RiskGate``, router) do the work that do it live. A replay therefore makes the same orders, fills and equity as its
+sessions would have made one by one.
+
+Its broker lives in memory and dies with it, and sessions are committed whole, several at a time. An intent that is
+lost with its broker was never sent to anyone: that is why a replay may commit late, and nothing else may.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_us
+from trading.bookkeeping import book_reports
+from trading.calendar import TradingHours
+from trading.decisions import Action
+from trading.hooks import Observers
+from trading.market_window import HistoryWindow
+from trading.money import from_micros, to_micros
+from trading.order_router import OrderRouter, OrderScope
+from trading.pnl_tracker import PnLTracker
+from trading.ports import Broker, Clock, Ledger, LedgerEntries, Policy, ReplayBlock, SimulatedMarket
+from trading.risk_callbacks import RiskEventHandler
+from trading.risk_gate import Assessment, RiskGate
+from trading.sessions import Mode, SessionRecord, SessionState, session_id
+from trading.settings import Settings
+
+_BARS_PER_COMMIT = 8_000
+_ACTIONS = {1: Action.BUY, -1: Action.SELL}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOutcome:
+    """What a replay came to: counts, and the account at its end."""
+
+    sessions: int
+    symbol_bars: int
+    orders: int
+    fills: int
+    equity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One session's bars of all symbols, side by side: N moments x S symbols; ``close`` is carried over absences.
+
+    ``first`` is each symbol's row in its own history at the panel's first moment, ``upto[n, s]`` how many of its bars
+    came up to and including moment n.
+    """
+
+    time: Column
+    present: NDArray[np.bool_]
+    close: Column
+    action: NDArray[np.int8]
+    first: tuple[int, ...]
+    upto: Column
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The money of each bar of one session, in micros, filled in as the session goes."""
+
+    target: Column
+    cash: Column
+    market_value: Column
+    realized: Column
+    unrealized: Column
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Sessions that are finished and not yet committed."""
+
+    sessions: list[SessionRecord] = field(default_factory=list)
+    entries: LedgerEntries = field(default_factory=LedgerEntries)
+    bars: int = 0
+
+
+class HistoryReplay:
+    """Replays clean bars through one policy and account. ``bars`` must have passed validation.
+
+    ``broker`` must be its own simulated market (``PaperBroker`` without a file is both).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        account: str,
+        policy: Policy,
+        broker: Broker,
+        market: SimulatedMarket,
+        ledger: Ledger,
+        clock: Clock,
+        mode: Mode = Mode.RECORDED,
+    ) -> None:
+        self._settings = settings
+        self._account = account
+        self._policy = policy
+        self._broker = broker
+        self._market = market
+        self._ledger = ledger
+        self._clock = clock
+        self._mode = mode
+        self._settings_json = settings.model_dump_json()
+        self._tracker = PnLTracker(settings.book.cost_basis)
+        self._events = RiskEventHandler(Observers())
+        self._bar_length = settings.session.timeframe.length
+        self._pending = _Pending()
+        self._orders = 0
+        self._fills = 0
+        self._symbol_bars = 0
+
+    def run(self, bars: Mapping[str, BarColumns], sessions: Sequence[TradingHours]) -> ReplayOutcome:
+        """Trade ``sessions`` (ascending) over ``bars``, which may begin earlier (warmup); commits as it goes."""
+        self._tracker.initialize_portfolio_state(self._broker.account().cash)
+        self._symbols = tuple(symbol for symbol in self._settings.session.symbols if symbol in bars)
+        self._bars = bars
+        self._actions = {symbol: self._policy.decide_history(bars[symbol]) for symbol in self._symbols}
+        self._window = HistoryWindow(bars)
+        self._last_close = np.zeros(len(self._symbols), dtype=np.int64)
+        for hours in sessions:
+            self._replay_session(hours)
+            if self._pending.bars >= _BARS_PER_COMMIT:
+                self._commit()
+        self._commit()
+        return ReplayOutcome(len(sessions), self._symbol_bars, self._orders, self._fills, self._tracker.equity)
+
+    # One session
+
+    def _replay_session(self, hours: TradingHours) -> None:
+        panel = self._panel(hours)
+        record = self._record(hours)
+        tracker = self._tracker
+        tracker.roll_day()
+        scope = OrderScope(record.session_id, record.strategy, self._account, hours.session_date)
+        entries = self._pending.entries
+        router = OrderRouter(scope, self._settings.sizing, self._settings.orders, self._broker, entries.intents.extend)
+        gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
+        columns = _Columns(*(np.zeros(size, dtype=np.int64) for size in (panel.close.shape, *[len(panel.time)] * 4)))
+        self._walk(panel, columns, record, gate, router)
+        self._market.end_of_session(hours.closes_at)
+        book_reports(router, tracker, record, entries, hours.closes_at)
+        self._finish(record, panel, columns)
+
+    def _walk(
+        self, panel: _Panel, columns: _Columns, record: SessionRecord, gate: RiskGate, router: OrderRouter
+    ) -> None:
+        """From one bar on which something can happen to the next; those between are valued as columns."""
+        count = len(panel.time)
+        buys, sells = _next_rows(panel.action == 1), _next_rows(panel.action == -1)
+        row = 0
+        while row < count:
+            working = {order.intent.symbol for order in router.get_open_orders().values()}
+            expected = self._expected(router)
+            following = self._next_event(row, count, panel, buys, sells, expected, working)
+            if following > row:
+                following = self._value_quietly(slice(row, following), panel, columns, expected, gate)
+            if following < count:
+                self._trade_bar(following, panel, columns, record, gate, router, working)
+            row = following + 1
+
+    def _expected(self, router: OrderRouter) -> list[int]:
+        """Each symbol's position with its working orders filled: what decides whether a decision changes anything."""
+        expected = [self._tracker.quantity(symbol) for symbol in self._symbols]
+        for order in router.get_open_orders().values():
+            expected[self._symbols.index(order.intent.symbol)] += order.signed_remaining
+        return expected
+
+    def _next_event(
+        self,
+        row: int,
+        count: int,
+        panel: _Panel,
+        buys: list[list[int]],
+        sells: list[list[int]],
+        expected: list[int],
+        working: set[str],
+    ) -> int:
+        following = count
+        allow_short = self._settings.orders.allow_short
+        for column, quantity in enumerate(expected):
+            if quantity <= 0:
+                following = min(following, buys[column][row])
+            if quantity > 0 or (allow_short and quantity == 0):
+                following = min(following, sells[column][row])
+            if self._symbols[column] in working:
+                present = panel.present[row:, column]
+                offset = int(present.argmax())
+                if present.size and present[offset]:
+                    following = min(following, row + offset)
+        return following
+
+    def _value_quietly(self, rows: slice, panel: _Panel, columns: _Columns, expected: list[int], gate: RiskGate) -> int:
+        """Value bars on which nothing is traded; stops before the first one that reaches the daily loss limit."""
+        tracker = self._tracker
+        quantities = np.array([tracker.quantity(symbol) for symbol in self._symbols], dtype=np.int64)
+        value = panel.close[rows] @ quantities
+        cash = to_micros(tracker.cash)
+        stop: int = rows.stop
+        floor = gate.loss_floor
+        if floor is not None:
+            reached = np.flatnonzero(value + cash <= to_micros(floor))
+            if reached.size:
+                stop = rows.start + int(reached[0])
+                rows, value = slice(rows.start, stop), value[: stop - rows.start]
+        columns.target[rows] = expected
+        columns.cash[rows] = cash
+        columns.market_value[rows] = value
+        columns.realized[rows] = to_micros(tracker.realized)
+        columns.unrealized[rows] = value - to_micros(tracker.cost_basis)
+        return stop
+
+    def _trade_bar(
+        self,
+        row: int,
+        panel: _Panel,
+        columns: _Columns,
+        record: SessionRecord,
+        gate: RiskGate,
+        router: OrderRouter,
+        working: set[str],
+    ) -> None:
+        """One bar on which something may happen, by the parts of the live path and in their order."""
+        tracker, symbols, entries = self._tracker, self._symbols, self._pending.entries
+        bar_time = from_epoch_us(int(panel.time[row]))
+        present = panel.present[row].tolist()
+        if working:
+            bars = {
+                symbol: self._bars[symbol].bar(panel.first[column] + int(panel.upto[row, column]) - 1)
+                for column, symbol in enumerate(symbols)
+                if present[column] and symbol in working
+            }
+            self._market.see(BarSlice(bar_time, bars))
+            self._fills += len(book_reports(router, tracker, record, entries, bar_time))
+        closes = panel.close[row].tolist()
+        actions = panel.action[row].tolist()
+        wanting = [column for column, there in enumerate(present) if there and actions[column]]
+        tracker.mark({symbol: from_micros(closes[column]) for column, symbol in enumerate(symbols) if closes[column]})
+        gate.check_loss(bar_time, entries)
+        target = self._expected(router)
+        self._window.move_to(
+            {symbols[column]: panel.first[column] + int(panel.upto[row, column]) - 1 for column in wanting}
+        )
+        assessment = Assessment()
+        for column in wanting:
+            action = _ACTIONS[actions[column]]
+            target[column] = gate.assess(action, symbols[column], bar_time, self._window, assessment)
+        for order_id in assessment.cancels:
+            entries.order_events += router.cancel_order(order_id, bar_time + self._bar_length)
+        if assessment.approved:
+            entries.order_events += router.place_orders(assessment.approved)
+            self._orders += len(assessment.approved)
+        entries.risk_checks += assessment.checks
+        market_value = tracker.market_value
+        columns.target[row] = target
+        columns.cash[row] = to_micros(tracker.cash)
+        columns.market_value[row] = to_micros(market_value)
+        columns.realized[row] = to_micros(tracker.realized)
+        columns.unrealized[row] = to_micros(market_value - tracker.cost_basis)
+
+    # What a session needs and leaves
+
+    def _panel(self, hours: TradingHours) -> _Panel:
+        start, end = to_epoch_us(hours.opens_at), to_epoch_us(hours.closes_at)
+        spans = []
+        for symbol in self._symbols:
+            first, last = np.searchsorted(self._bars[symbol].time, (start, end))
+            spans.append((int(first), int(last)))
+        times = [self._bars[symbol].time[slice(*span)] for symbol, span in zip(self._symbols, spans, strict=True)]
+        moments = times[0] if all(np.array_equal(times[0], other) for other in times[1:]) else _union(times)
+        shape = (len(moments), len(self._symbols))
+        present = np.zeros(shape, dtype=np.bool_)
+        close = np.zeros(shape, dtype=np.int64)
+        action = np.zeros(shape, dtype=np.int8)
+        for column, (symbol, span) in enumerate(zip(self._symbols, spans, strict=True)):
+            rows = np.searchsorted(moments, times[column])
+            present[rows, column] = True
+            close[rows, column] = self._bars[symbol].close[slice(*span)]
+            action[rows, column] = self._actions[symbol][slice(*span)]
+        close = _carried(close, present, self._last_close)
+        if len(moments):
+            self._last_close = close[-1]
+        return _Panel(moments, present, close, action, tuple(first for first, _ in spans), np.cumsum(present, axis=0))
+
+    def _record(self, hours: TradingHours) -> SessionRecord:
+        settings = self._settings
+        return SessionRecord(
+            session_id(hours.session_date, self._account, settings.strategy),
+            settings.strategy,
+            self._account,
+            hours.session_date,
+            self._mode,
+            SessionState.RUNNING,
+            self._clock.now(),
+            self._settings_json,
+            self._policy.fingerprint,
+            self._tracker.equity,
+            self._tracker.realized,
+        )
+
+    def _finish(self, record: SessionRecord, panel: _Panel, columns: _Columns) -> None:
+        equity = columns.cash + columns.market_value
+        highest = np.maximum.accumulate(np.maximum(equity, to_micros(self._tracker.high_water_mark)))
+        if len(equity):
+            self._tracker.high_water_mark = from_micros(int(highest[-1]))
+        last: datetime | None = from_epoch_us(int(panel.time[-1])) if len(panel.time) else None
+        self._pending.sessions.append(
+            replace(record, state=SessionState.COMPLETED, ended_at=self._clock.now(), last_bar_time=last)
+        )
+        self._pending.entries.blocks.append(
+            ReplayBlock(
+                record.session_id,
+                self._symbols,
+                panel.time,
+                panel.present,
+                panel.action,
+                columns.target,
+                columns.cash,
+                columns.market_value,
+                columns.realized,
+                columns.unrealized,
+                (highest - equity) / np.maximum(highest, 1),
+            )
+        )
+        self._pending.bars += int(panel.present.sum())
+        self._symbol_bars += int(panel.present.sum())
+
+    def _commit(self) -> None:
+        if not self._pending.sessions:
+            return
+        self._pending.entries.marks = self._tracker.held_prices()
+        self._ledger.commit_replay(self._pending.sessions, self._pending.entries)
+        self._pending = _Pending()
+
+
+def _next_rows(wanted: NDArray[np.bool_]) -> list[list[int]]:
+    """For each symbol and row the first row from there on where ``wanted`` holds; the row count where there is none."""
+    count = len(wanted)
+    rows = np.where(wanted, np.arange(count)[:, None], count)
+    following = np.minimum.accumulate(rows[::-1], axis=0)[::-1]
+    lists: list[list[int]] = following.T.tolist()
+    return lists
+
+
+def _union(times: Sequence[Column]) -> Column:
+    moments: Column = np.unique(np.concatenate(times))
+    return moments
+
+
+def _carried(close: Column, present: NDArray[np.bool_], before: Column) -> Column:
+    """Closes with each absence filled by the last one seen; ``before`` stands for what came before the first row."""
+    if present.all():
+        return close
+    stacked = np.vstack((before, close))
+    rows = np.vstack(
+        (np.zeros(len(before), dtype=np.int64), np.where(present, np.arange(1, len(close) + 1)[:, None], 0))
+    )
+    carried: Column = np.take_along_axis(stacked, np.maximum.accumulate(rows, axis=0), axis=0)[1:]
+    return carried
