@@ -1,0 +1,67 @@
+"""The command line as a whole: which commands there are, and what happens when one is called wrongly."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from deployments.terminal.exit_codes import ExitCode
+from deployments.terminal.failures import tell
+from deployments.terminal.import_bars import import_bars
+from deployments.terminal.report import report
+from deployments.terminal.session import session
+from deployments.terminal.sql import sql
+
+app = typer.Typer(
+    name="openbell",
+    help="Trades a session from the opening bell to the close, and keeps every fact in DuckDB.",
+    epilog="Exit codes: 0 done; 2 wrong usage or settings; 3 refused to trade; 4 stopped early; 1 anything else.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command("session")(session)
+app.command("import-bars")(import_bars)
+app.command("report")(report)
+app.command("sql")(sql)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"openbell {version('openbell')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _openbell(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        outcome = app(list(arguments), prog_name="openbell", standalone_mode=False)
+    except typer.TyperException as error:
+        tell(error, "--json" in arguments, {})
+        return ExitCode.WRONG_USAGE
+    except typer.Abort:
+        return ExitCode.FAILED
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted. Nothing may be written at exit any more either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    return outcome if isinstance(outcome, int) else ExitCode.DONE
+
+
+def main() -> None:
+    """The installed command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""Everything that is said about a session when it is over, read from the history in one go."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from storage.questions import (
+    FindingCount,
+    RuleCount,
+    SeenDiscrepancy,
+    Trade,
+    discrepancies_of,
+    findings_of,
+    order_counts,
+    rules_that_spoke,
+    trades_of,
+)
+from storage.store import Store
+from trading.calendar import TradingCalendar, TradingHours
+from trading.errors import StoreError
+from trading.sessions import SessionRecord, SessionSummary
+from trading.settings import Settings
+
+_KEYS = (
+    "session_id",
+    "session_date",
+    "mode",
+    "state",
+    "bars",
+    "decisions",
+    "orders",
+    "fills",
+    "realized_pnl",
+    "unrealized_pnl",
+    "commissions",
+    "equity",
+    "halted",
+    "discrepancies",
+    "db",
+)
+"""What scripts rely on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingFacts:
+    """One session: its summary and the facts behind it. Times are UTC; ``hours`` knows the exchange's."""
+
+    record: SessionRecord
+    settings: Settings
+    hours: TradingHours
+    summary: SessionSummary
+    orders: Mapping[str, int]
+    trades: tuple[Trade, ...]
+    rules: tuple[RuleCount, ...]
+    findings: tuple[FindingCount, ...]
+    discrepancies: tuple[SeenDiscrepancy, ...]
+
+
+def closing_facts(store: Store, session_id: str) -> ClosingFacts:
+    """The facts of a session; raises ``StoreError`` where there is none of this name."""
+    record = store.ledger.find_session(session_id)
+    if record is None:
+        raise StoreError(f"The database {store.path} has no session {session_id}.")
+    settings = Settings.model_validate_json(record.settings)
+    calendar = TradingCalendar(settings.session.exchange, record.session_date)
+    return ClosingFacts(
+        record,
+        settings,
+        calendar.hours(record.session_date),
+        store.ledger.summary(session_id),
+        order_counts(store, session_id),
+        tuple(trades_of(store, session_id)),
+        tuple(rules_that_spoke(store, session_id)),
+        tuple(findings_of(store, session_id)),
+        tuple(discrepancies_of(store, session_id)),
+    )
+
+
+def summary_answer(summary: SessionSummary) -> dict[str, Any]:
+    """The session in JSON's keys; ``reason`` and ``notes`` only where there are any."""
+    answer: dict[str, Any] = {key: getattr(summary, key) for key in _KEYS}
+    if summary.reason:
+        answer["reason"] = summary.reason
+    if summary.notes:
+        answer["notes"] = summary.notes
+    return answer
+
+
+def report_answer(facts: ClosingFacts) -> dict[str, Any]:
+    """The session in JSON's keys with the facts behind it."""
+    return {
+        **summary_answer(facts.summary),
+        "orders_by_status": facts.orders,
+        "trades": [asdict(trade) for trade in facts.trades],
+        "risk": [asdict(rule) for rule in facts.rules],
+        "findings": [asdict(found) for found in facts.findings],
+        "found_discrepancies": [
+            {"stage": seen.stage, "seen_at": seen.seen_at, **asdict(seen.discrepancy)} for seen in facts.discrepancies
+        ],
+    }

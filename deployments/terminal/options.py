@@ -1,0 +1,81 @@
+"""Options that commands share, and how options become settings: laid over the file, never around its checks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from trading.errors import ConfigurationError
+from trading.settings import Settings, load_settings
+
+SETTINGS_FILE = Path("openbell.toml")
+
+Db = Annotated[
+    Path | None,
+    typer.Option("--db", metavar="FILE", help="Database of the history.", show_default="openbell.duckdb"),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings file.", show_default="openbell.toml where there is one"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+TimeZone = Annotated[
+    str | None, typer.Option("--tz", metavar="ZONE", help="Zone of the file's times where it does not say.")
+]
+Timestamp = Annotated[
+    str | None,
+    typer.Option(
+        "--timestamp", metavar="open|close", help="What the file's times are of each bar.", show_default="open"
+    ),
+]
+
+
+def settings_from(config: Path | None, db: Path | None, options: Mapping[str, Any] | None = None) -> Settings:
+    """The file's settings with ``options`` (dotted names, None for not given) laid over them.
+
+    Raises ``ConfigurationError`` where they are not valid together.
+    """
+    file = config if config is not None else SETTINGS_FILE if SETTINGS_FILE.exists() else None
+    return load_settings(file, _nested({**(options or {}), "store.path": db}))
+
+
+def day_asked(text: str | None, option: str = "--date") -> date | None:
+    """A date written as 2011-01-18; raises ``ConfigurationError`` for anything else, None for nothing."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{option} {text} is not in the calendar: {error}. Give a day that exists."
+            ) from error
+    raise ConfigurationError(f"{option} {text!r} is not a date. Write year, month and day, for example 2011-01-18.")
+
+
+def symbols_asked(texts: Sequence[str] | None) -> list[str] | None:
+    """Symbols in capitals from any mixture of repeats, commas and blanks; None where the option was not given."""
+    if not texts:
+        return None
+    found = [symbol.upper() for text in texts for symbol in re.split(r"[,\s]+", text) if symbol]
+    if not found:
+        raise ConfigurationError(
+            f"--symbols {' '.join(texts)!r} names no symbol. Name one or more, for example SPY,AAPL."
+        )
+    return found
+
+
+def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for name, value in options.items():
+        if value is None:
+            continue
+        *sections, key = name.split(".")
+        below = document
+        for section in sections:
+            below = below.setdefault(section, {})
+        below[key] = value
+    return document

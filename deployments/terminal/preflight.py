@@ -1,0 +1,86 @@
+"""What can be known before the slow part: a wrong setting, a closed day or a missing bar is told at once.
+
+Everything here is done again, and recorded, by the session itself; this only spares a person the wait for Prefect.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from tasks.composition import Desk, account_name, assemble, feed_kind
+from trading.bar_validation import BarsRefused
+from trading.calendar import TradingHours
+from trading.pnl_tracker import PnLTracker
+from trading.sessions import SessionState, SessionSummary
+from trading.settings import FeedKind, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """A session that can start: its name, its hours, and what it came to already where it was traded before.
+
+    ``settings`` name the feed that was meant, so that naming the date does not change it. ``starting_equity`` is None
+    before the account's first session.
+    """
+
+    settings: Settings
+    session_id: str
+    hours: TradingHours
+    mode: str
+    starting_equity: Decimal | None
+    resumed: bool
+    completed: SessionSummary | None
+
+    def known(self) -> Mapping[str, object]:
+        """What can be said of the session before it has started."""
+        return {
+            "session_id": self.session_id,
+            "session_date": self.hours.session_date,
+            "mode": self.mode,
+            "db": str(self.settings.store.path),
+        }
+
+
+def check_before_start(settings: Settings, session_date: date | None) -> Preflight:
+    """Open everything the session needs once, look, and close it again.
+
+    Raises what the session would: ``ConfigurationError``, ``RefusedToTrade``, ``StoreError`` or ``BrokerError``.
+    """
+    kind = feed_kind(settings, session_date)
+    named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
+    # The first bar is looked at now, also where the session itself will wait a minute for it.
+    hasty = named.model_copy(update={"session": settings.session.model_copy(update={"pace": "max"})})
+    with assemble(hasty, session_date) as desk:
+        found = desk.store.ledger.find_session(desk.agent.session_id)
+        completed = None
+        if found is not None and found.state is SessionState.COMPLETED:
+            # Refuses where the same day was traded with something else, and writes nothing.
+            desk.agent.open_session()
+            completed = desk.agent.summary()
+        elif kind is FeedKind.RECORDED:
+            _look_for_bars(desk)
+        resumed = found is not None and found.last_bar_time is not None
+        if found is not None and resumed:
+            equity: Decimal | None = found.starting_equity
+        else:
+            equity = _equity(desk, account_name(named, kind), named)
+        return Preflight(named, desk.agent.session_id, desk.hours, kind.value, equity, resumed, completed)
+
+
+def _look_for_bars(desk: Desk) -> None:
+    # What is wrong with a bar is for the session to find, because it records that.
+    with contextlib.suppress(BarsRefused):
+        desk.agent.load_warmup_data()
+        next(iter(desk.agent.live_bars()), None)
+
+
+def _equity(desk: Desk, account: str, settings: Settings) -> Decimal | None:
+    ledger = desk.store.ledger
+    cash = ledger.opening_cash(account)
+    if cash is None:
+        return None
+    book = PnLTracker(settings.book.cost_basis)
+    book.initialize_portfolio_state(cash, ledger.fills(account), ledger.last_prices(account))
+    return book.equity

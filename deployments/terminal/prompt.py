@@ -1,0 +1,55 @@
+"""The prompt of ``openbell sql``: a query may take several lines and ends with a semicolon; an error ends only itself."""
+
+import contextlib
+from pathlib import Path
+
+from deployments.terminal.answer import aside
+from deployments.terminal.failures import paragraph, say_error
+from deployments.terminal.sql import answer
+from trading.errors import ConfigurationError
+
+_LEAVING = ("\\q", "quit", "exit")
+
+
+def ask_at_prompt(path: Path, as_json: bool) -> None:
+    """Answer queries until the person leaves. The database is open only while a query runs."""
+    with contextlib.suppress(ImportError):  # a Python built without it has no history, and nothing else is missing
+        import readline  # noqa: F401 - importing it is what gives input() its history
+    answer_nothing(path)
+    aside().print(f"{path}: end a query with ; and leave with \\q or Ctrl-D.")
+    lines: list[str] = []
+    while True:
+        try:
+            line = input("openbell> " if not lines else "     ...> ")
+        except EOFError:
+            aside().print()
+            return
+        except KeyboardInterrupt:
+            aside().print()
+            lines.clear()
+            continue
+        if not lines and line.strip().rstrip(";").lower() in _LEAVING:
+            return
+        if not lines and not line.strip():
+            continue
+        lines.append(line)
+        if line.rstrip().endswith(";"):
+            _answer(path, "\n".join(lines), as_json)
+            lines.clear()
+
+
+def answer_nothing(path: Path) -> None:
+    """Say at once when there is no such database."""
+    from storage.store import open_store
+
+    with open_store(path, read_only=True):
+        pass
+
+
+def _answer(path: Path, query: str, as_json: bool) -> None:
+    try:
+        answer(path, query, as_json)
+    except ConfigurationError as error:
+        say_error(paragraph(error))
+    except KeyboardInterrupt:
+        aside().print("Interrupted.")

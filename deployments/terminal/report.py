@@ -1,0 +1,63 @@
+"""``openbell report``: what the sessions of a day came to, from the history."""
+
+from datetime import date
+from typing import Annotated, Any
+
+import typer
+
+from deployments.terminal.answer import answer_json, screen
+from deployments.terminal.failures import failures_told
+from deployments.terminal.options import Config, Db, Json, day_asked, settings_from
+from trading.errors import ConfigurationError
+from trading.settings import Settings
+
+_NEAREST = 2
+
+
+def report(
+    day: Annotated[
+        str, typer.Argument(metavar="DATE", help="Exchange date, for example 2011-01-18.", show_default=False)
+    ],
+    db: Db = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what every session of a day came to."""
+    known: dict[str, Any] = {}
+    with failures_told(as_json, known):
+        asked = day_asked(day, "DATE")
+        assert asked is not None
+        settings = settings_from(config, db)
+        known["db"] = str(settings.store.path)
+        _report(settings, asked, as_json)
+
+
+def _report(settings: Settings, day: date, as_json: bool) -> None:
+    from deployments.terminal.closing_facts import closing_facts, report_answer
+    from deployments.terminal.closing_summary import show_closing_summary
+    from storage.questions import sessions_on
+    from storage.store import open_store
+
+    with open_store(settings.store.path, read_only=True) as store:
+        sessions = [closing_facts(store, record.session_id) for record in sessions_on(store, day)]
+    if not sessions:
+        raise ConfigurationError(_nothing_on(settings, day))
+    if as_json:
+        answer_json({"sessions": [report_answer(facts) for facts in sessions], "db": str(settings.store.path)})
+        return
+    for place, facts in enumerate(sessions):
+        if place:
+            screen().print()
+        show_closing_summary(facts)
+
+
+def _nothing_on(settings: Settings, day: date) -> str:
+    from storage.questions import ask
+
+    days = [row[0] for row in ask(settings.store.path, "select distinct session_date from sessions order by 1").rows]
+    if not days:
+        return f"The database {settings.store.path} has no session at all. Trade one with 'openbell session'."
+    before = [other for other in days if other < day][-_NEAREST:]
+    after = [other for other in days if other > day][:_NEAREST]
+    nearest = ", ".join(other.isoformat() for other in before + after)
+    return f"The database {settings.store.path} has no session on {day.isoformat()}. The nearest are on {nearest}."

@@ -1,0 +1,138 @@
+"""``openbell session``: one trading session through the Prefect flow."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deployments.terminal.failures import failures_told
+from deployments.terminal.options import (
+    Config,
+    Db,
+    Json,
+    Timestamp,
+    TimeZone,
+    day_asked,
+    settings_from,
+    symbols_asked,
+)
+from trading.errors import ConfigurationError
+
+
+def session(
+    day: Annotated[
+        str | None,
+        typer.Option(
+            "--date", metavar="YYYY-MM-DD", help="Exchange date to trade.", show_default="the next or newest one"
+        ),
+    ] = None,
+    symbols: Annotated[
+        list[str] | None,
+        typer.Option("--symbols", metavar="SYMBOLS", help="Symbols, apart by comma or blank.", show_default="SPY"),
+    ] = None,
+    feed: Annotated[
+        str | None,
+        typer.Option(
+            "--feed",
+            metavar="recorded|synthetic",
+            help="Where bars come from.",
+            show_default="recorded with --date or --bars, else synthetic",
+        ),
+    ] = None,
+    bars: Annotated[
+        Path | None,
+        typer.Option("--bars", metavar="FILE", help="CSV or Parquet file of bars.", show_default="the stored bars"),
+    ] = None,
+    bars_symbol: Annotated[
+        str | None,
+        typer.Option("--symbol", metavar="SYMBOL", help="Whose bars the file holds where it does not say."),
+    ] = None,
+    zone: TimeZone = None,
+    timestamp: Timestamp = None,
+    broker: Annotated[
+        str | None, typer.Option("--broker", metavar="paper", help="Who executes.", show_default="paper")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            metavar="NAME",
+            help="What decides: flat, buy_and_hold or sma_crossover.",
+            show_default="sma_crossover",
+        ),
+    ] = None,
+    pace: Annotated[
+        str | None,
+        typer.Option("--pace", metavar="max|live|NUMBER", help="Speed; a number: times real time.", show_default="max"),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option("--strategy", metavar="NAME", help="Name of the strategy.", show_default="the policy's"),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option("--account", metavar="NAME", help="Account that trades.", show_default="paper, or synthetic"),
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(
+            "--granularity",
+            metavar="auto|stage|bar|chunk",
+            help="What one Prefect task run shows.",
+            show_default="auto",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="NUMBER", help="Seed of the synthetic market.", show_default="7")
+    ] = None,
+    db: Db = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Trade one session, from warmup to the end-of-day P&L.
+
+    Without options: the next session of an invented market, on a simulated account.
+    """
+    known: dict[str, Any] = {"state": "REFUSED"}
+    with failures_told(as_json, known):
+        _refuse_what_is_to_come(feed, broker, policy)
+        asked = symbols_asked(symbols)
+        file_symbol = bars_symbol.upper() if bars_symbol is not None else None
+        settings = settings_from(
+            config,
+            db,
+            {
+                "session.symbols": asked or ([file_symbol] if file_symbol else None),
+                "session.pace": pace,
+                "session.strategy": strategy,
+                "session.account": account,
+                "session.granularity": granularity,
+                "feed.kind": feed,
+                "feed.bars": bars,
+                "feed.symbol": file_symbol,
+                "feed.timezone": zone,
+                "feed.timestamp": timestamp,
+                "feed.synthetic.seed": seed,
+                "broker.kind": broker,
+                "policy.name": policy,
+            },
+        )
+        known["db"] = str(settings.store.path)
+        from deployments.terminal.session_run import trade
+
+        code = trade(settings, day_asked(day), known, as_json)
+    raise typer.Exit(code)
+
+
+def _refuse_what_is_to_come(feed: str | None, broker: str | None, policy: str | None) -> None:
+    for option, value in (("--feed", feed), ("--broker", broker)):
+        if value is not None and value.lower() == "ib":
+            raise ConfigurationError(
+                f"{option} {value}: Interactive Brokers is not in this version yet. Use --broker paper, with --feed "
+                "recorded or --feed synthetic."
+            )
+    if policy is not None and ("/" in policy or "\\" in policy or Path(policy).is_dir()):
+        raise ConfigurationError(
+            f"--policy {policy} is a folder: policy bundles are not in this version yet. Name one of flat, buy_and_hold "
+            "and sma_crossover."
+        )

@@ -1,0 +1,124 @@
+"""One session from the terminal: looked at before it starts, run through the flow, told when it is over."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from deployments.terminal.answer import answer_json, aside
+from deployments.terminal.closing_facts import ClosingFacts, closing_facts, summary_answer
+from deployments.terminal.closing_summary import show_closing_summary
+from deployments.terminal.exit_codes import ExitCode, code_of_session
+from deployments.terminal.failures import debugging, in_words, say_error
+from deployments.terminal.preflight import Preflight, check_before_start
+from deployments.terminal.progress import progress_shown
+from storage.store import open_store
+from trading.decisions import Verdict
+from trading.errors import OpenbellError, StoppedEarly
+from trading.sessions import SessionState
+from trading.settings import Settings
+
+_PREFECT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # A temporary server on a busy machine needs longer than Prefect gives it.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+}
+_QUIET_PREFECT = {
+    # The API gets the logs whole; on a terminal a refusal would come with a traceback of the flow engine.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+}
+
+
+def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: bool) -> ExitCode:
+    """Trade the session (or tell what it came to where it was traded before) and give the answer.
+
+    ``known`` is filled with what is known of the session, for the case that something is raised.
+    """
+    preflight = check_before_start(settings, day)
+    known.update(preflight.known())
+    stopped: BaseException | None = None
+    if preflight.completed is not None:
+        aside().print(
+            f"Session {preflight.session_id} was traded before; nothing was traded now. To trade the day again, name "
+            "another --strategy, --account or --db."
+        )
+    else:
+        try:
+            _run_flow(preflight, as_json)
+        except (StoppedEarly, KeyboardInterrupt) as error:
+            stopped = error
+        except Exception:
+            known.update(_as_recorded(settings.store.path, preflight.session_id))
+            raise
+    with open_store(settings.store.path, read_only=True) as store:
+        facts = closing_facts(store, preflight.session_id)
+    code = ExitCode.STOPPED if stopped is not None else code_of_session(facts.summary)
+    reason = _why_stopped(stopped, facts) if code is ExitCode.STOPPED else ""
+    if as_json:
+        failure = {"error": in_words(stopped), "message": reason, "exit_code": int(code)} if stopped else {}
+        answer_json({**summary_answer(facts.summary), **failure})
+    else:
+        show_closing_summary(facts)
+    if reason:
+        say_error(reason)
+    return code
+
+
+def _run_flow(preflight: Preflight, as_json: bool) -> None:
+    for name, value in (_PREFECT if debugging() else _PREFECT | _QUIET_PREFECT).items():
+        os.environ.setdefault(name, value)
+    # Only the answer goes to stdout, whatever the flow or its server may print.
+    with contextlib.redirect_stdout(sys.stderr), _termination_as_interrupt(), progress_shown(preflight, as_json):
+        from flows.trading_session import run
+
+        run(preflight.settings, preflight.hours.session_date)
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """A polite kill ends the session as Ctrl-C does: in order, and with an answer."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs it there handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _as_recorded(path: Path, session_id: str) -> dict[str, Any]:
+    # The error that led here is the one to tell; a history that cannot be read adds nothing to it.
+    with contextlib.suppress(OpenbellError), open_store(path, read_only=True) as store:
+        if store.ledger.find_session(session_id) is not None:
+            return summary_answer(store.ledger.summary(session_id))
+    return {}
+
+
+def _why_stopped(stopped: BaseException | None, facts: ClosingFacts) -> str:
+    session = f"Session {facts.summary.session_id}"
+    if isinstance(stopped, OpenbellError):
+        return " ".join(str(stopped).split())
+    if stopped is not None:
+        return (
+            f"{session} was stopped by you after {facts.summary.bars} bars. What was traded is kept; run the same "
+            "command again to go on from there."
+        )
+    if facts.summary.state is SessionState.STOPPED:
+        return f"{session} was stopped: {facts.summary.reason or 'no reason was given'}."
+    halts = [rule.newest_reason for rule in facts.rules if rule.verdict == Verdict.HALTED]
+    return (
+        f"{session} was halted by risk and only reduced its positions after that: {'; '.join(halts) or 'a halt stood'}."
+    )
