@@ -16,6 +16,7 @@ from storage.connection import Connection
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
 from trading.money import round_money
 from trading.orders import Fill, OrderEvent, OrderIntent
+from trading.sessions import SessionRecord
 
 FEW = 40
 """Up to this many rows, bound parameters are quicker than Arrow."""
@@ -37,6 +38,8 @@ class FactTable(Generic[T]):
     name: str
     columns: dict[str, pa.DataType]
     row: Callable[[str, T], Row]
+    identity: tuple[str, ...] = ()
+    """The columns that make a fact the same again, where some can be NULL and so no primary key can say it."""
 
     def write(self, connection: Connection, session_id: str, facts: Iterable[T], absorb: bool = False) -> None:
         """Insert ``facts``; with ``absorb`` those whose key is there already are passed over."""
@@ -46,27 +49,38 @@ class FactTable(Generic[T]):
         """Insert finished rows."""
         if not rows:
             return
+        if len(rows) > FEW or (absorb and self.identity):
+            self.write_columns(connection, self.as_columns(rows), absorb)
+            return
         # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
         ending = " ON CONFLICT DO NOTHING" if absorb else ""
-        names = ", ".join(self.columns)
-        if len(rows) <= FEW:
-            holes = "(" + ", ".join("?" * len(self.columns)) + ")"
-            connection.execute(
-                f"INSERT INTO {self.name} ({names}) VALUES {', '.join([holes] * len(rows))}{ending}",
-                [value for row in rows for value in row],
-            )
-            return
-        arrays = [
-            pa.array([entry and list(entry.items()) for entry in column] if kind == MARKS else column, kind)
-            for column, kind in zip(zip(*rows, strict=True), self.columns.values(), strict=True)
-        ]
-        self.write_columns(connection, pa.table(arrays, names=list(self.columns)), absorb)
+        holes = "(" + ", ".join("?" * len(self.columns)) + ")"
+        connection.execute(
+            f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES {', '.join([holes] * len(rows))}{ending}",
+            [value for row in rows for value in row],
+        )
 
     def write_columns(self, connection: Connection, arriving: pa.Table, absorb: bool = False) -> None:
         """Insert rows that are Arrow columns of these names already."""
         names = ", ".join(arriving.column_names)
-        ending = " ON CONFLICT DO NOTHING" if absorb else ""
+        ending = ""
+        if absorb and self.identity:
+            same = " AND ".join(f"known.{name} IS NOT DISTINCT FROM arriving.{name}" for name in self.identity)
+            ending = (
+                f" WHERE NOT EXISTS (SELECT 1 FROM {self.name} AS known WHERE {same})"
+                f" QUALIFY row_number() OVER (PARTITION BY {', '.join(self.identity)}) = 1"
+            )
+        elif absorb:
+            ending = " ON CONFLICT DO NOTHING"
         connection.load(arriving, f"INSERT INTO {self.name} ({names}) SELECT {names} FROM arriving{ending}")
+
+    def as_columns(self, rows: Sequence[Row]) -> pa.Table:
+        """Finished rows as Arrow columns."""
+        arrays = [
+            pa.array([entry and list(entry.items()) for entry in column] if kind == MARKS else column, kind)
+            for column, kind in zip(zip(*rows, strict=True), self.columns.values(), strict=True)
+        ]
+        return pa.table(arrays, names=list(self.columns))
 
 
 def exact(amount: Decimal) -> Decimal:
@@ -130,6 +144,7 @@ RISK_CHECKS: FactTable[RiskCheck] = FactTable(
         exact_or_none(it.observed),
         exact_or_none(it.limit_value),
     ),
+    identity=("session_id", "bar_time", "rule", "verdict", "symbol", "client_order_id"),
 )
 
 
@@ -297,6 +312,7 @@ FINDINGS: FactTable[DataFinding] = FactTable(
         "detail": TEXT,
     },
     lambda session_id, it: (session_id, it.symbol, it.bar_time, it.finding, it.action, it.detail),
+    identity=("session_id", "symbol", "bar_time", "finding", "action", "detail"),
 )
 
 HALTS: FactTable[Halt] = FactTable(
@@ -304,3 +320,53 @@ HALTS: FactTable[Halt] = FactTable(
     {"scope": TEXT, "halted_at": MOMENT, "session_id": TEXT, "reason": TEXT, "expires_at": MOMENT},
     lambda session_id, it: (it.scope, it.halted_at, session_id or None, it.reason, it.expires_at),
 )
+
+SESSIONS: FactTable[SessionRecord] = FactTable(
+    "sessions",
+    {
+        "session_id": TEXT,
+        "strategy": TEXT,
+        "account": TEXT,
+        "session_date": pa.date32(),
+        "mode": TEXT,
+        "state": TEXT,
+        "started_at": MOMENT,
+        "ended_at": MOMENT,
+        "last_bar_time": MOMENT,
+        "settings": TEXT,
+        "policy_fingerprint": TEXT,
+        "starting_equity": MONEY,
+        "starting_realized_pnl": MONEY,
+    },
+    lambda _, it: (
+        it.session_id,
+        it.strategy,
+        it.account,
+        it.session_date,
+        it.mode,
+        it.state,
+        it.started_at,
+        it.ended_at,
+        it.last_bar_time,
+        it.settings,
+        it.policy_fingerprint,
+        exact(it.starting_equity),
+        exact(it.starting_realized_pnl),
+    ),
+)
+
+
+def write_sessions(connection: Connection, records: Sequence[SessionRecord]) -> None:
+    """Write sessions; one that is there already becomes what its record says, with no reason yet."""
+    names = ", ".join(SESSIONS.columns)
+    connection.load(
+        SESSIONS.as_columns([SESSIONS.row("", record) for record in records]),
+        f"""
+        INSERT INTO sessions ({names}) SELECT {names} FROM arriving
+        ON CONFLICT (session_id) DO UPDATE SET
+            mode = excluded.mode, state = excluded.state, started_at = excluded.started_at,
+            ended_at = excluded.ended_at, last_bar_time = excluded.last_bar_time, settings = excluded.settings,
+            policy_fingerprint = excluded.policy_fingerprint, starting_equity = excluded.starting_equity,
+            starting_realized_pnl = excluded.starting_realized_pnl, reason = ''
+        """,
+    )

@@ -19,6 +19,7 @@ from storage.facts import (
     POSITIONS,
     RISK_CHECKS,
     exact,
+    write_sessions,
 )
 from storage.order_standing import NOT_SENT, advance, save, standing_of
 from storage.reading import fill_of, halt_of, open_order_of, session_of, summary_of, utc
@@ -43,37 +44,7 @@ class DuckLedger:
     def open_session(self, record: SessionRecord) -> None:
         """Write a new session, or set one that stopped or was refused to what ``record`` says."""
         with self._connection.transaction():
-            self._write_session(record)
-
-    def _write_session(self, record: SessionRecord) -> None:
-        self._connection.execute(
-            """
-            INSERT INTO sessions (
-                session_id, strategy, account, session_date, mode, state, started_at, ended_at, last_bar_time,
-                settings, policy_fingerprint, starting_equity, starting_realized_pnl
-            ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (session_id) DO UPDATE SET
-                mode = excluded.mode, state = excluded.state, started_at = excluded.started_at,
-                ended_at = excluded.ended_at, last_bar_time = excluded.last_bar_time, settings = excluded.settings,
-                policy_fingerprint = excluded.policy_fingerprint, starting_equity = excluded.starting_equity,
-                starting_realized_pnl = excluded.starting_realized_pnl, reason = ''
-            """,
-            [
-                record.session_id,
-                record.strategy,
-                record.account,
-                record.session_date,
-                record.mode,
-                record.state,
-                record.started_at,
-                record.ended_at,
-                record.last_bar_time,
-                record.settings,
-                record.policy_fingerprint,
-                exact(record.starting_equity),
-                exact(record.starting_realized_pnl),
-            ],
-        )
+            write_sessions(self._connection, [record])
 
     def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
         """Write all entries in one transaction; with ``last_bar_time`` the bar counts as fully processed.
@@ -94,8 +65,7 @@ class DuckLedger:
         Findings count to the last of the sessions. Raises ``StoreError`` when any of it is there already.
         """
         with self._connection.transaction():
-            for record in sessions:
-                self._write_session(record)
+            write_sessions(self._connection, sessions)
             self._insert(sessions[-1].session_id, entries, absorb=False)
 
     def _write(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None, absorb: bool) -> None:
