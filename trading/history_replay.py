@@ -9,10 +9,12 @@ Its broker lives in memory and dies with it, and sessions are committed whole, s
 lost with its broker was never sent to anyone: that is why a replay may commit late, and nothing else may.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ from trading.risk_gate import Assessment, RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
 
-_BARS_PER_COMMIT = 8_000
+_BARS_PER_COMMIT = 12_000
 _ACTIONS = {1: Action.BUY, -1: Action.SELL}
 
 
@@ -125,11 +127,17 @@ class HistoryReplay:
         self._actions = {symbol: self._policy.decide_history(bars[symbol]) for symbol in self._symbols}
         self._window = HistoryWindow(bars)
         self._last_close = np.zeros(len(self._symbols), dtype=np.int64)
-        for hours in sessions:
-            self._replay_session(hours)
-            if self._pending.bars >= _BARS_PER_COMMIT:
-                self._commit()
-        self._commit()
+        # One commit is written while the next sessions are traded: the ledger has this one thread until the end.
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="openbell-commit") as committer:
+            writing: Future[None] | None = None
+            for hours in sessions:
+                self._replay_session(hours)
+                if self._pending.bars >= _BARS_PER_COMMIT or hours is sessions[-1]:
+                    if writing is not None:
+                        writing.result()
+                    writing = committer.submit(self._take_pending())
+            if writing is not None:
+                writing.result()
         return ReplayOutcome(len(sessions), self._symbol_bars, self._orders, self._fills, self._tracker.equity)
 
     # One session
@@ -241,10 +249,15 @@ class HistoryReplay:
             self._fills += len(book_reports(router, tracker, record, entries, bar_time))
         closes = panel.close[row].tolist()
         actions = panel.action[row].tolist()
-        wanting = [column for column, there in enumerate(present) if there and actions[column]]
         tracker.mark({symbol: from_micros(closes[column]) for column, symbol in enumerate(symbols) if closes[column]})
         gate.check_loss(bar_time, entries)
         target = self._expected(router)
+        allow_short = self._settings.orders.allow_short
+        wanting = [
+            column
+            for column, there in enumerate(present)
+            if there and _changes_something(actions[column], target[column], allow_short)
+        ]
         self._window.move_to(
             {symbols[column]: panel.first[column] + int(panel.upto[row, column]) - 1 for column in wanting}
         )
@@ -332,12 +345,18 @@ class HistoryReplay:
         self._pending.bars += int(panel.present.sum())
         self._symbol_bars += int(panel.present.sum())
 
-    def _commit(self) -> None:
-        if not self._pending.sessions:
-            return
-        self._pending.entries.marks = self._tracker.held_prices()
-        self._ledger.commit_replay(self._pending.sessions, self._pending.entries)
-        self._pending = _Pending()
+    def _take_pending(self) -> Callable[[], None]:
+        """What commits the sessions finished so far; new ones gather apart from them."""
+        pending, self._pending = self._pending, _Pending()
+        pending.entries.marks = self._tracker.held_prices()
+        return partial(self._ledger.commit_replay, pending.sessions, pending.entries)
+
+
+def _changes_something(action: int, expected: int, allow_short: bool) -> bool:
+    """Whether the decision asks for another position than the one expected: the others are kept as they are."""
+    if action > 0:
+        return expected <= 0
+    return action < 0 and (expected > 0 or (allow_short and expected == 0))
 
 
 def _next_rows(wanted: NDArray[np.bool_]) -> list[list[int]]:
