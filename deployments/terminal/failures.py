@@ -37,15 +37,16 @@ def tell(error: BaseException, as_json: bool, known: Mapping[str, object]) -> Ex
     code, message = code_of_error(error), paragraph(error)
     if debugging():
         traceback.print_exception(error)
-    say_error(message)
+    say_error(message, code)
     if as_json:
         answer_json({**known, "error": in_words(error), "message": message, "exit_code": int(code)})
     return code
 
 
-def say_error(message: str) -> None:
+def say_error(message: str, code: ExitCode = ExitCode.FAILED) -> None:
     """One paragraph, with the first word marked where there is colour."""
-    aside().print(Text.assemble(("Error: ", "bold red"), message))
+    word = {ExitCode.REFUSED: "Refused", ExitCode.STOPPED: "Stopped"}.get(code, "Error")
+    aside().print(Text.assemble((f"{word}: ", "bold red"), message))
 
 
 def paragraph(error: BaseException) -> str:

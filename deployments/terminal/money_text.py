@@ -25,6 +25,5 @@ def gain(amount: Decimal) -> Text:
 
 
 def price(amount: Decimal) -> str:
-    """At least cents, and all further places that there are: ``128.30``, ``0.0625``."""
-    exact = f"{amount.normalize():f}"
-    return exact if "." in exact and len(exact.partition(".")[2]) > 2 else f"{amount:.2f}"
+    """Cents, or four places where the price is finer: ``128.30``, ``129.4229``."""
+    return f"{amount:.2f}" if amount == to_cents(amount) else f"{amount:.4f}"

@@ -17,7 +17,8 @@ from deployments.terminal.money_text import gain, money
 from deployments.terminal.preflight import Preflight
 from trading.hooks import Happening, HookEvent, observing_sessions
 
-_HELD_NAMED = 2
+_WORDS_WIDTH = 70
+_NARROWEST_BAR, _WIDEST_BAR = 8, 40
 
 
 @contextmanager
@@ -34,14 +35,14 @@ def progress_shown(preflight: Preflight, quiet: bool) -> Iterator[None]:
 
 
 def _progress() -> Progress:
+    console = aside()
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=min(max(console.width - _WORDS_WIDTH, _NARROWEST_BAR), _WIDEST_BAR)),
         _Account(),
-        console=aside(),
+        console=console,
         transient=True,
-        expand=True,
         # What the session itself prints belongs where it was sent, not above the line.
         redirect_stdout=False,
         redirect_stderr=True,
@@ -71,9 +72,11 @@ class SessionLine:
         ended = min(happening.bar_time + self._length, self._hours.closes_at)
         # Counted by the clock: a bar that never came does not leave the line short.
         done = min((happening.bar_time - self._hours.opens_at) // self._length + 1, self._bars)
+        # After the last bar the session is compared with the broker and its run history, which takes seconds.
+        at = "close" if done == self._bars else f"{self._hours.local(ended):%H:%M}"
         self._progress.update(
             self._task,
-            description=f"{self._day} {self._hours.local(ended):%H:%M}",
+            description=f"{self._day} {at}",
             total=self._bars,
             completed=done,
             equity=equity,
@@ -83,7 +86,7 @@ class SessionLine:
 
 
 class _Account(ProgressColumn):
-    """Bars, equity, session P&L and open positions, as far as they are known."""
+    """Bars done, equity, session P&L and open positions, as far as they are known."""
 
     max_refresh = 0.1
 
@@ -92,8 +95,8 @@ class _Account(ProgressColumn):
         if "equity" not in facts:
             return Text("this takes a few seconds", style="dim")
         return Text.assemble(
-            f"{int(task.completed)}/{int(task.total or 0)} bars",
-            f"  {money(facts['equity'])}",
+            f"{int(task.completed)}/{int(task.total or 0)}",
+            f"  equity {money(facts['equity'])}",
             "  P&L ",
             gain(facts["pnl"]),
             f"  {held_in_words(facts['held'])}",
@@ -102,9 +105,7 @@ class _Account(ProgressColumn):
 
 
 def held_in_words(held: Mapping[str, int]) -> str:
-    """``SPY 99``, ``SPY 99 AAPL -5``, ``12 open`` or ``flat``."""
-    if not held:
-        return "flat"
-    if len(held) > _HELD_NAMED:
+    """``flat``, ``SPY 99`` or ``12 open``."""
+    if len(held) > 1:
         return f"{len(held)} open"
-    return " ".join(f"{symbol} {quantity}" for symbol, quantity in held.items())
+    return " ".join(f"{symbol} {quantity}" for symbol, quantity in held.items()) or "flat"

@@ -35,12 +35,19 @@ _QUIET_PREFECT = {
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
 
+_STOPPED_BY: dict[int, str] = {
+    signal.SIGINT: "stopped from the terminal (Ctrl-C)",
+    signal.SIGTERM: "stopped from outside (SIGTERM)",
+}
+
 
 def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: bool) -> ExitCode:
     """Trade the session (or tell what it came to where it was traded before) and give the answer.
 
     ``known`` is filled with what is known of the session, for the case that something is raised.
     """
+    if day is not None:
+        known["session_date"] = day
     preflight = check_before_start(settings, day)
     known.update(preflight.known())
     stopped: BaseException | None = None
@@ -59,6 +66,9 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
             raise
     with open_store(settings.store.path, read_only=True) as store:
         facts = closing_facts(store, preflight.session_id)
+    if stopped is not None and facts.summary.state is SessionState.COMPLETED:
+        aside().print("Interrupted when the session was complete already.")
+        stopped = None
     code = ExitCode.STOPPED if stopped is not None else code_of_session(facts.summary)
     reason = _why_stopped(stopped, facts) if code is ExitCode.STOPPED else ""
     if as_json:
@@ -67,7 +77,7 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
     else:
         show_closing_summary(facts)
     if reason:
-        say_error(reason)
+        say_error(reason, code)
     return code
 
 
@@ -75,28 +85,29 @@ def _run_flow(preflight: Preflight, as_json: bool) -> None:
     for name, value in (_PREFECT if debugging() else _PREFECT | _QUIET_PREFECT).items():
         os.environ.setdefault(name, value)
     # Only the answer goes to stdout, whatever the flow or its server may print.
-    with contextlib.redirect_stdout(sys.stderr), _termination_as_interrupt(), progress_shown(preflight, as_json):
+    with contextlib.redirect_stdout(sys.stderr), _stopping_in_order(), progress_shown(preflight, as_json):
         from flows.trading_session import run
 
         run(preflight.settings, preflight.hours.session_date)
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """A polite kill ends the session as Ctrl-C does: in order, and with an answer."""
+def _stopping_in_order() -> Iterator[None]:
+    """Ctrl-C and a polite kill both end the session in order, with an answer, and say in the history who did it."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(_STOPPED_BY[number])
 
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = {number: signal.signal(number, stop) for number in _STOPPED_BY}
     except ValueError:  # not the main thread: whoever runs it there handles signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _as_recorded(path: Path, session_id: str) -> dict[str, Any]:
@@ -113,8 +124,8 @@ def _why_stopped(stopped: BaseException | None, facts: ClosingFacts) -> str:
         return " ".join(str(stopped).split())
     if stopped is not None:
         return (
-            f"{session} was stopped by you after {facts.summary.bars} bars. What was traded is kept; run the same "
-            "command again to go on from there."
+            f"{session} was {str(stopped) or 'interrupted'} after {facts.summary.bars} bars. What was traded is kept; run "
+            "the same command again to go on from there."
         )
     if facts.summary.state is SessionState.STOPPED:
         return f"{session} was stopped: {facts.summary.reason or 'no reason was given'}."
