@@ -145,4 +145,4 @@ def _publish(desk: Desk, reporter: RunReporter, plan: TaskPlan, traded: int, sum
     for record in records:
         if record.gap != 0:
             get_run_logger().warning("session_id=%s %s", summary.session_id, record.sentence())
-    reporter.finish(f"session-{summary.session_date.isoformat()}", closing_report(desk.store, summary, records))
+    reporter.finish(f"session-{summary.session_date.isoformat()}", closing_report(desk.store, desk.hours, summary, records))

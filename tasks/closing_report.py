@@ -1,14 +1,122 @@
 """The closing report of a session as Markdown: what was traded, what was refused and why, what did not reconcile."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
+from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of
 from storage.store import Store
 from tasks.run_record import RunRecord
+from trading.calendar import TradingHours
 from trading.money import to_cents
-from trading.sessions import SessionSummary
+from trading.sessions import Mode, SessionSummary
+
+_TRADES_SHOWN = 50
 
 
-def closing_report(store: Store, summary: SessionSummary, records: Sequence[RunRecord]) -> str:
-    """One page for the Prefect UI, from the ledger."""
-    del store, records
-    return f"# {summary.session_id}\n\nEquity {to_cents(summary.equity)}\n"
+def closing_report(
+    store: Store, hours: TradingHours, summary: SessionSummary, records: Sequence[RunRecord] = ()
+) -> str:
+    """One page for the Prefect UI, from the ledger alone; times are the exchange's."""
+    synthetic = " (SYNTHETIC prices)" if summary.mode is Mode.SYNTHETIC else ""
+    lines = [
+        f"# Session {summary.session_date.isoformat()}{synthetic}",
+        f"`{summary.session_id}` ended **{summary.state}**{f': {summary.reason}' if summary.reason else ''}.",
+        *_table(
+            ("bars", "decisions", "orders", "fills", "realized P&L", "unrealized P&L", "commissions", "equity"),
+            [
+                (
+                    summary.bars,
+                    summary.decisions,
+                    _orders(store, summary),
+                    summary.fills,
+                    _money(summary.realized_pnl),
+                    _money(summary.unrealized_pnl),
+                    _money(summary.commissions),
+                    _money(summary.equity),
+                )
+            ],
+        ),
+        *_traded(store, hours, summary),
+        *_section(
+            "Refused, trimmed, halted",
+            ("rule", "verdict", "times", "newest reason"),
+            [
+                (spoken.rule, spoken.verdict, spoken.count, spoken.newest_reason)
+                for spoken in rules_that_spoke(store, summary.session_id)
+            ],
+            "Risk refused nothing.",
+        ),
+        *_section(
+            "Found in the bars",
+            ("symbol", "finding", "action", "times", "first"),
+            [
+                (found.symbol, found.finding, found.action, found.count, found.first_detail)
+                for found in findings_of(store, summary.session_id)
+            ],
+            "Nothing was wrong with the bars.",
+        ),
+        *_section(
+            "Did not reconcile",
+            ("when", "what", "ledger", "broker", "proposed repair"),
+            [
+                (
+                    seen.stage,
+                    f"{seen.discrepancy.kind} {seen.discrepancy.subject}",
+                    seen.discrepancy.ours,
+                    seen.discrepancy.brokers,
+                    seen.discrepancy.proposed_repair,
+                )
+                for seen in discrepancies_of(store, summary.session_id)
+            ],
+            "Ledger and broker agree.",
+        ),
+        "## Run history",
+        *[record.sentence() for record in records],
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _orders(store: Store, summary: SessionSummary) -> str:
+    counts = order_counts(store, summary.session_id)
+    return f"{summary.orders} ({', '.join(f'{count} {status.lower()}' for status, count in counts.items())})"
+
+
+def _traded(store: Store, hours: TradingHours, summary: SessionSummary) -> list[str]:
+    trades = trades_of(store, summary.session_id)
+    shown = trades[-_TRADES_SHOWN:]
+    section = _section(
+        "Traded",
+        ("symbol", "direction", "shares", "in", "at", "out", "at", "net P&L"),
+        [
+            (
+                trade.symbol,
+                trade.direction,
+                trade.quantity,
+                f"{hours.local(trade.entry_time):%m-%d %H:%M}",
+                _money(trade.entry_price),
+                f"{hours.local(trade.exit_time):%m-%d %H:%M}",
+                _money(trade.exit_price),
+                _money(trade.realized_pnl),
+            )
+            for trade in shown
+        ],
+        "No round trip was closed.",
+    )
+    return section if len(shown) == len(trades) else [*section, f"The newest {len(shown)} of {len(trades)}."]
+
+
+def _section(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> list[str]:
+    return [f"## {title}", *(_table(columns, rows) if rows else [nothing])]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [_row(columns), _row(["---"] * len(columns)), *(_row(row) for row in rows)]
+    return ["\n".join(lines)]
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _money(amount: Decimal) -> str:
+    return f"{to_cents(amount):,}"

@@ -1,0 +1,54 @@
+# Two commands matter: `make session` trades a simulated session, `make test` runs every test. Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help session test test-quick lint format bench bench-peers rl constraints clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -1
+	@echo "make session | test | lint | format | bench | bench-peers | clean"
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e ".[dev]"
+	@touch $@ $(VENV)/.base
+
+session: $(VENV)/.base
+	@$(BIN)/openbell session
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Reinforcement learning: only training needs it, and it is large.
+rl: $(VENV)/.base
+	$(PIP) -e ".[rl]"
+
+constraints:
+	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/pip install --quiet -e ".[dev,rl]"
+	@(sed -n '/^#/p' constraints.txt; $(VENV)-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f) > constraints.new
+	@mv constraints.new constraints.txt && rm -rf $(VENV)-constraints
+
+clean:
+	rm -rf $(VENV) $(VENV)-* .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info build
