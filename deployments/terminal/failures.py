@@ -54,7 +54,9 @@ def paragraph(error: BaseException) -> str:
     if isinstance(error, OpenbellError):
         return " ".join(str(error).split())
     if isinstance(error, typer.TyperException):
-        return error.format_message()
+        # The command's name is on the errors of its command line only.
+        command = getattr(getattr(error, "ctx", None), "command_path", "openbell")
+        return f"{error.format_message().rstrip('.')}. See '{command} --help'."
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted. What was finished before is kept; run the same command again to go on."
     where = traceback.extract_tb(error.__traceback__)[-1:]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import track
+from rich.progress import Progress
 
 from deployments.terminal.answer import answer_json, aside, screen
 from deployments.terminal.failures import failures_told
@@ -56,18 +56,19 @@ def _read(files: Sequence[Path], symbol: str | None, settings: Settings) -> "lis
     from trading.feeds.bar_files import read_bars
 
     console = aside()
-    shown = track(files, "Reading", console=console, transient=True, disable=len(files) < 2 or not console.is_terminal)
+    quiet = len(files) < 2 or not console.is_terminal
     joined: dict[str, BarColumns] = {}
-    for file in shown:
-        read = read_bars(
-            file,
-            settings.session.timeframe,
-            symbol=symbol,
-            timezone=settings.feed.timezone,
-            timestamp=settings.feed.timestamp,
-        )
-        for name, columns in read.items():
-            joined[name] = joined[name].joined(columns) if name in joined else columns
+    with Progress(console=console, transient=True, disable=quiet) as progress:
+        for file in progress.track(files, description="Reading"):
+            read = read_bars(
+                file,
+                settings.session.timeframe,
+                symbol=symbol,
+                timezone=settings.feed.timezone,
+                timestamp=settings.feed.timestamp,
+            )
+            for name, columns in read.items():
+                joined[name] = joined[name].joined(columns) if name in joined else columns
     return [joined[name] for name in sorted(joined)]
 
 

@@ -8,7 +8,7 @@ from deployments.terminal.failures import paragraph, say_error
 from deployments.terminal.sql import answer
 from trading.errors import ConfigurationError
 
-_LEAVING = ("\\q", "quit", "exit")
+_LEAVING = ("quit", "exit")
 
 
 def ask_at_prompt(path: Path, as_json: bool) -> None:
@@ -28,7 +28,7 @@ def ask_at_prompt(path: Path, as_json: bool) -> None:
             aside().print()
             lines.clear()
             continue
-        if not lines and line.strip().rstrip(";").lower() in _LEAVING:
+        if line.strip() == "\\q" or (not lines and line.strip().rstrip(";").lower() in _LEAVING):
             return
         if not lines and not line.strip():
             continue

@@ -72,7 +72,8 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
     code = ExitCode.STOPPED if stopped is not None else code_of_session(facts.summary)
     reason = _why_stopped(stopped, facts) if code is ExitCode.STOPPED else ""
     if as_json:
-        failure = {"error": in_words(stopped), "message": reason, "exit_code": int(code)} if stopped else {}
+        kind = "stopped early" if isinstance(stopped, KeyboardInterrupt) else in_words(stopped) if stopped else ""
+        failure = {"error": kind, "message": reason, "exit_code": int(code)} if stopped else {}
         answer_json({**summary_answer(facts.summary), **failure})
     else:
         show_closing_summary(facts)

@@ -1,10 +1,10 @@
 """Rows as a person reads them on a terminal, and as aligned plain text where they are piped on."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.table import Table
@@ -26,22 +26,17 @@ def show_table(columns: Sequence[str], rows: Rows, all_rows: bool = False) -> No
         _print_plain(columns, rows)
         return
     shown = rows if all_rows else rows[:ROWS_SHOWN]
-    cells = _cells(columns, shown, _WIDEST_CELL)
-    width = screen().width
-    if _natural_width(columns, cells) > width and len(rows) <= _FEW_RECORDS:
+    if _width(columns, _cells(columns, shown, _WIDEST_CELL)) > screen().width and len(rows) <= _FEW_RECORDS:
         _print_records(columns, _cells(columns, shown, None))
-        left_out = 0
+        notes = []
     else:
-        left_out = _print_table(columns, cells, shown, width)
-    notes = []
+        notes = _print_table(columns, shown)
     if len(shown) < len(rows):
-        notes.append(f"{len(shown)} of {len(rows):,} rows")
-    if left_out:
-        notes.append(f"{len(columns) - left_out} of {len(columns)} columns")
-    if notes:
-        screen().print(Text(f"{' and '.join(notes)} shown; pipe it on or ask with --json for all.", style="dim"))
+        notes.insert(0, f"The first {len(shown)} of {len(rows):,} rows; pipe it on or ask with --json for all.")
     elif not all_rows:
-        screen().print(Text(f"{len(rows):,} row{'s' if len(rows) != 1 else ''}", style="dim"))
+        notes.insert(0, f"{len(rows):,} row{'s' if len(rows) != 1 else ''}.")
+    for note in notes:
+        screen().print(Text(note, style="dim"))
 
 
 def _print_plain(columns: Sequence[str], rows: Rows) -> None:
@@ -75,30 +70,42 @@ def _print_records(columns: Sequence[str], cells: list[tuple[str, ...]]) -> None
         console.print(table)
 
 
-def _print_table(columns: Sequence[str], cells: list[tuple[str, ...]], rows: Rows, width: int) -> int:
-    """The table without those columns that do not fit; returns how many were left out, from the right."""
+def _print_table(columns: Sequence[str], rows: Rows) -> list[str]:
+    """The table as far as it fits, and what must be said about that.
+
+    Where it is too wide, columns that say the same in every row go first, then those at the right.
+    """
+    cells = _cells(columns, rows, _WIDEST_CELL)
     widths = _widths(columns, cells)
-    kept, used = 0, 1
-    while kept < len(columns) and used + widths[kept] + _GAP <= width:
-        used += widths[kept] + _GAP
-        kept += 1
-    kept = max(kept, 1)
+    room = screen().width
+    kept = list(range(len(columns)))
+    notes = []
+    if _width_of(widths, kept) > room and len(rows) > 1:
+        constant = [place for place in kept if len({row[place] for row in cells}) == 1]
+        kept = [place for place in kept if place not in constant]
+        said = ", ".join(f"{columns[place]} = {cells[0][place] or 'NULL'}" for place in constant)
+        notes += [f"In every row: {said}."] if said else []
+    left_out: list[str] = []
+    while len(kept) > 1 and _width_of(widths, kept) > room:
+        left_out.insert(0, columns[kept.pop()])
+    if left_out:
+        notes.append(f"Too wide for this terminal: {', '.join(left_out)}. Name the columns you want, or pipe it on.")
     table = Table(box=box.ROUNDED, header_style="bold", border_style="dim")
-    for place in range(kept):
-        table.add_column(
-            Text(columns[place]),
-            justify="right" if _is_number(rows, place) else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+    for place in kept:
+        side: Literal["left", "right"] = "right" if _is_number(rows, place) else "left"
+        table.add_column(Text(columns[place]), justify=side, no_wrap=True, overflow="ellipsis")
     for row in cells:
-        table.add_row(*(Text(cell.replace("\n", " ")) for cell in row[:kept]))
+        table.add_row(*(Text(row[place].replace("\n", " ")) for place in kept))
     screen().print(table)
-    return len(columns) - kept
+    return notes
 
 
-def _natural_width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    return 1 + sum(width + _GAP for width in _widths(columns, cells))
+def _width(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    return _width_of(_widths(columns, cells), range(len(columns)))
+
+
+def _width_of(widths: Sequence[int], places: Iterable[int]) -> int:
+    return 1 + sum(widths[place] + _GAP for place in places)
 
 
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
