@@ -171,6 +171,8 @@ def translated(path: Path, verb: str) -> Iterator[None]:
         ) from error
     except duckdb.Error as error:
         raise _explained(path, verb, error) from error
+    except pa.ArrowInvalid as error:  # a number that its column cannot hold, found while many rows are made ready
+        raise StoreError(f"The database {path} could not be {verb}: {error}. Nothing of it stayed.") from error
 
 
 def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:

@@ -1,100 +1,17 @@
-"""How each kind of fact is written: which table, which columns, and which value of it goes where.
+"""Which kind of fact goes to which table, and which value of it to which column."""
 
-A few rows go as one INSERT with bound parameters, many as Arrow columns: the first costs least to start, the second
-least per row. Both end in the same rows.
-"""
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from storage.columns import MOMENT, MONEY
 from storage.connection import Connection
+from storage.fact_table import COUNT, LARGE_MONEY, MARKS, NUMBER, TEXT, FactTable, exact, exact_or_none
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
-from trading.money import round_money
 from trading.orders import Fill, OrderEvent, OrderIntent
 from trading.sessions import SessionRecord
-
-FEW = 40
-"""Up to this many rows, bound parameters are quicker than Arrow."""
-
-TEXT = pa.string()
-COUNT = pa.int64()
-NUMBER = pa.float64()
-MARKS = pa.map_(TEXT, MONEY)
-LARGE_MONEY = pa.decimal128(38, 6)
-
-T = TypeVar("T")
-Row = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FactTable(Generic[T]):
-    """A table and the way a value becomes a row of it. ``row`` also gets the session's id."""
-
-    name: str
-    columns: dict[str, pa.DataType]
-    row: Callable[[str, T], Row]
-    identity: tuple[str, ...] = ()
-    """The columns that make a fact the same again, where some can be NULL and so no primary key can say it."""
-
-    def write(self, connection: Connection, session_id: str, facts: Iterable[T], absorb: bool = False) -> None:
-        """Insert ``facts``; with ``absorb`` those whose key is there already are passed over."""
-        self.write_rows(connection, [self.row(session_id, fact) for fact in facts], absorb)
-
-    def write_rows(self, connection: Connection, rows: Sequence[Row], absorb: bool = False) -> None:
-        """Insert finished rows."""
-        if not rows:
-            return
-        if len(rows) > FEW or (absorb and self.identity):
-            self.write_columns(connection, self.as_columns(rows), absorb)
-            return
-        # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
-        ending = " ON CONFLICT DO NOTHING" if absorb else ""
-        holes = "(" + ", ".join("?" * len(self.columns)) + ")"
-        connection.execute(
-            f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES {', '.join([holes] * len(rows))}{ending}",
-            [value for row in rows for value in row],
-        )
-
-    def write_columns(self, connection: Connection, arriving: pa.Table, absorb: bool = False) -> None:
-        """Insert rows that are Arrow columns of these names already."""
-        names = ", ".join(arriving.column_names)
-        ending = ""
-        if absorb and self.identity:
-            same = " AND ".join(f"known.{name} IS NOT DISTINCT FROM arriving.{name}" for name in self.identity)
-            ending = (
-                f" WHERE NOT EXISTS (SELECT 1 FROM {self.name} AS known WHERE {same})"
-                f" QUALIFY row_number() OVER (PARTITION BY {', '.join(self.identity)}) = 1"
-            )
-        elif absorb:
-            ending = " ON CONFLICT DO NOTHING"
-        connection.load(arriving, f"INSERT INTO {self.name} ({names}) SELECT {names} FROM arriving{ending}")
-
-    def as_columns(self, rows: Sequence[Row]) -> pa.Table:
-        """Finished rows as Arrow columns."""
-        arrays = [
-            pa.array([entry and list(entry.items()) for entry in column] if kind == MARKS else column, kind)
-            for column, kind in zip(zip(*rows, strict=True), self.columns.values(), strict=True)
-        ]
-        return pa.table(arrays, names=list(self.columns))
-
-
-def exact(amount: Decimal) -> Decimal:
-    """The amount with six places written out.
-
-    Rounds as the books do, and keeps DuckDB from misreading a short form: it takes Decimal("1E+5") for 1.
-    """
-    return round_money(amount)
-
-
-def exact_or_none(amount: Decimal | None) -> Decimal | None:
-    """``exact``, where there is an amount."""
-    return None if amount is None else round_money(amount)
-
 
 DECISIONS: FactTable[Decision] = FactTable(
     "decisions",
@@ -275,7 +192,7 @@ EQUITY: FactTable[tuple[EquityPoint, dict[str, Decimal] | None]] = FactTable(
         exact(it[0].realized_pnl),
         exact(it[0].unrealized_pnl),
         exact(it[0].drawdown),
-        it[1],
+        it[1] and {symbol: exact(price) for symbol, price in it[1].items()},
     ),
 )
 

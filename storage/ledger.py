@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from storage.connection import Connection, RepeatedFact
+from storage.fact_table import exact
 from storage.facts import (
     DECISIONS,
     EQUITY,
@@ -18,7 +19,6 @@ from storage.facts import (
     ORDERS,
     POSITIONS,
     RISK_CHECKS,
-    exact,
     write_sessions,
 )
 from storage.order_standing import NOT_SENT, advance, save, standing_of

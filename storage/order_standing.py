@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from storage.connection import Connection
-from storage.facts import COUNT, FEW, TEXT, Standing
+from storage.fact_table import COUNT, FEW, TEXT
+from storage.facts import Standing
 from trading.orders import Fill, OrderEvent, OrderStatus, may_become
 
 NOT_SENT = Standing(OrderStatus.CREATED, 0, None)

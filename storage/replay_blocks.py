@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from storage.columns import integers, moments, money, words
 from storage.connection import Connection
-from storage.facts import DECISIONS, EQUITY, MARKS
+from storage.fact_table import MARKS, exact
+from storage.facts import DECISIONS, EQUITY
 from trading.decisions import Action
 from trading.money import MICROS_PER_UNIT
 from trading.ports import ReplayBlock
@@ -48,6 +49,7 @@ def _decisions(block: ReplayBlock) -> pa.Table:
 def _equity(block: ReplayBlock, marks: Mapping[str, Decimal]) -> pa.Table:
     count = len(block.bar_time)
     drawdown = np.rint(block.drawdown * MICROS_PER_UNIT).astype(np.int64)
+    newest = [(symbol, exact(price)) for symbol, price in marks.items()]
     unmarked = pa.nulls(count - 1, MARKS)
     return pa.table(
         {
@@ -59,7 +61,7 @@ def _equity(block: ReplayBlock, marks: Mapping[str, Decimal]) -> pa.Table:
             "realized_pnl": money(block.realized_pnl),
             "unrealized_pnl": money(block.unrealized_pnl),
             "drawdown": money(drawdown),
-            "marks": pa.chunked_array([unmarked, pa.array([list(marks.items()) or None], MARKS)]),
+            "marks": pa.chunked_array([unmarked, pa.array([newest or None], MARKS)]),
         }
     )
 

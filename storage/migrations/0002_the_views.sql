@@ -10,16 +10,18 @@ COMMENT ON VIEW open_orders IS 'Orders that may still fill, or of which nobody k
 
 CREATE VIEW positions AS
 WITH newest_snapshot AS (
-    SELECT *
+    SELECT
+        account, symbol, max(bar_time) AS bar_time, arg_max(quantity, bar_time) AS quantity,
+        arg_max(cost_basis, bar_time) AS cost_basis
     FROM position_snapshots
-    QUALIFY row_number() OVER (PARTITION BY account, symbol ORDER BY bar_time DESC, session_id DESC) = 1
+    GROUP BY account, symbol
 ),
 newest_marks AS (
-    SELECT sessions.account, equity.marks, equity.bar_time
+    SELECT sessions.account, max(equity.bar_time) AS bar_time, arg_max(equity.marks, equity.bar_time) AS marks
     FROM equity
     JOIN sessions USING (session_id)
     WHERE equity.marks IS NOT NULL
-    QUALIFY row_number() OVER (PARTITION BY sessions.account ORDER BY equity.bar_time DESC, session_id DESC) = 1
+    GROUP BY sessions.account
 ),
 valued AS (
     SELECT
@@ -108,9 +110,11 @@ COMMENT ON COLUMN trades.booking IS 'Place of the closing fill in the order of b
 
 CREATE VIEW daily_pnl AS
 WITH newest_equity AS (
-    SELECT *
+    SELECT
+        session_id, arg_max(equity, bar_time) AS equity, arg_max(realized_pnl, bar_time) AS realized_pnl,
+        arg_max(unrealized_pnl, bar_time) AS unrealized_pnl
     FROM equity
-    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY bar_time DESC) = 1
+    GROUP BY session_id
 ),
 traded AS (
     SELECT session_id, count(*) AS fills, sum(commission) AS commissions

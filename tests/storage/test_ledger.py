@@ -143,6 +143,13 @@ def test_a_fact_that_fails_takes_the_whole_commit_with_it(store: Store, book: An
     assert set(counts(store).values()) == {1}
 
 
+def test_a_fact_that_fails_among_many_fails_in_the_same_words(store: Store, book: Any) -> None:
+    points = [book.worth(minute, "1e15" if minute == 99 else "1", "0") for minute in range(100)]
+    with pytest.raises(StoreError, match="could not be written"):
+        store.ledger.commit(book.session, LedgerEntries(decisions=[book.decision(1)], equity=points))
+    assert set(counts(store).values()) == {0}
+
+
 def test_amounts_are_exact_however_they_are_spelled(store: Store, book: Any) -> None:
     store.ledger.commit(book.session, LedgerEntries(fills=[book.fill(Side.BUY, 1, "1E+5", commission="0.0000005")]))
     [fill] = store.ledger.fills("paper")
@@ -293,7 +300,7 @@ def test_last_prices_are_the_marks_of_what_is_held(store: Store, book: Any) -> N
         LedgerEntries(
             fills=[book.fill(Side.BUY, 10, "100"), book.fill(Side.SELL, 10, "50", symbol="QQQ")],
             equity=[book.worth(1, "99500", "510")],
-            marks={"SPY": Decimal("101.25"), "QQQ": Decimal("50.5")},
+            marks={"SPY": Decimal("101.25"), "QQQ": Decimal("5.05E+1")},
         ),
     )
     assert store.ledger.last_prices("paper") == {"SPY": Decimal("101.25"), "QQQ": Decimal("50.5")}
