@@ -33,7 +33,7 @@ from tasks.session_steps import (
 )
 from trading.errors import ClosedDay, OpenbellError
 from trading.hooks import HookEvent
-from trading.orchestrator_agent import OrchestratorAgent, state_after
+from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionState, SessionSummary
 from trading.settings import Granularity, Settings
 
@@ -134,7 +134,7 @@ def _closing_in_order(agent: OrchestratorAgent) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        agent.close_session(state_after(error), str(error) or type(error).__name__)
+        agent.abandon_session(error)
         raise
 
 
@@ -145,4 +145,6 @@ def _publish(desk: Desk, reporter: RunReporter, plan: TaskPlan, traded: int, sum
     for record in records:
         if record.gap != 0:
             get_run_logger().warning("session_id=%s %s", summary.session_id, record.sentence())
-    reporter.finish(f"session-{summary.session_date.isoformat()}", closing_report(desk.store, desk.hours, summary, records))
+    reporter.finish(
+        f"session-{summary.session_date.isoformat()}", closing_report(desk.store, desk.hours, summary, records)
+    )

@@ -81,6 +81,11 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
     if session_date is not None:
         TradingCalendar(settings.session.exchange, session_date).hours(session_date)
     source = _file_source(settings) if kind is FeedKind.RECORDED else None
+    if kind is FeedKind.RECORDED and source is None and not settings.store.path.exists():
+        raise DataNotFit(
+            f"There is no database {settings.store.path} to take recorded bars from. Import some with 'openbell "
+            "import-bars FILE --symbol SYMBOL', name a file with --bars, or trade a synthetic market (--feed synthetic)."
+        )
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(settings.store.path))
         bars = source if source is not None else store.bars_of(settings.session.timeframe)
@@ -89,6 +94,8 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         hours = calendar.hours(day)
         clock = _clock(settings, hours.opens_at)
         feed = _feed(settings, kind, calendar, clock, bars)
+        # Raises now what it would raise at the first bar, before an account is made for nothing.
+        feed.stream(settings.session.symbols, hours, None)
         file = PaperFile(paper_account_path(settings, account), account)
         stack.callback(file.close)
         broker = PaperBroker(account, settings.broker.paper, hours.opens_at, file)

@@ -182,7 +182,8 @@ class BarColumns:
 
 @dataclass(frozen=True, slots=True)
 class RawSlice:
-    """What a feed delivered for one moment: one unchecked row per symbol that had any (``BarColumns`` of length 1)."""
+    """What a feed delivered for one moment, unchecked: for each symbol that had any, one or more rows in the order in
+    which they came. A row may be older than ``bar_time`` (it came late) or repeat one that came before."""
 
     bar_time: datetime
     rows: Mapping[str, BarColumns]

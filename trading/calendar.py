@@ -14,6 +14,8 @@ import pandas as pd
 from trading.bars import Timeframe
 from trading.errors import ClosedDay, ConfigurationError
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2100
+
 _MARGIN = timedelta(days=400)
 """How far around an asked date a calendar is built: warmups reach into earlier sessions, never a year back."""
 
@@ -43,6 +45,10 @@ class TradingCalendar:
     """
 
     def __init__(self, exchange: str, around: date) -> None:
+        if not _FIRST_YEAR <= around.year <= _LAST_YEAR:
+            raise ConfigurationError(
+                f"{around.isoformat()} is not a day to trade: give a date between {_FIRST_YEAR} and {_LAST_YEAR}."
+            )
         self.exchange = exchange
         self._calendar = _build(exchange, date(around.year, 1, 1))
         self._zone = ZoneInfo(str(self._calendar.tz))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bar_validation import BarValidator, Finding, Judgement, Reference
-from trading.bars import BarColumns, BarSlice, Timeframe, from_epoch_us, to_epoch_us
+from trading.bars import MISSING, BarColumns, BarSlice, Timeframe, from_epoch_us, to_epoch_us
 from trading.calendar import TradingCalendar, TradingHours
 from trading.decisions import DataFinding
 from trading.errors import ConfigurationError
@@ -144,6 +144,20 @@ class LiveDataLoader:
             }
             if bars or judgement.findings:
                 yield BarSlice(raw.bar_time, bars), judgement.findings
+
+    def missing_at_close(self, symbols: Sequence[str], hours: TradingHours) -> list[DataFinding]:
+        """Gaps that only the close shows: for each symbol whose bars ended early, how many it lacks at the end."""
+        findings = []
+        whole = hours.bar_count(self._timeframe)
+        for symbol in symbols:
+            reference = self._references.get(symbol)
+            seen = MISSING if reference is None else reference.seen
+            # A symbol that last came before today has had no bar of the session.
+            over = 0 if seen == MISSING else self._bars_until(hours, from_epoch_us(seen) + self._timeframe.length)
+            if over < whole:
+                detail = f"{whole - over} bars missing before the close"
+                findings.append(self._finding(symbol, None, Finding.GAP, detail))
+        return findings
 
     def _begin(self, bars: Mapping[str, BarColumns], bars_needed: int) -> None:
         window = LiveWindow(bars, max(bars_needed, _FEWEST_BARS_KEPT), self._cache_bytes, self._cache_age)

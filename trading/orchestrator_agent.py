@@ -4,6 +4,7 @@ A notebook trades a session with it alone; the Prefect flow drives the same step
 steps is the order of ``run_session``.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
 from trading.decisions import Action, DataFinding, Discrepancy
-from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, Unreconciled
+from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, StoreError, Unreconciled
 from trading.execution_loop import AssessedBar, DecidedBar, ExecutionLoop, RoutedBar
 from trading.hooks import Callback, HookEvent, Observers, session_observers
 from trading.live_data_loader import LiveDataLoader
@@ -25,6 +26,8 @@ from trading.reconciliation import compare_orders
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport, emergency_stop
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class OrchestratorAgent:
             self.end_of_session()
             self.reconcile("close")
         except BaseException as error:
-            self.close_session(state_after(error), str(error) or type(error).__name__)
+            self.abandon_session(error)
             raise
         return self.close_session(SessionState.COMPLETED)
 
@@ -220,7 +223,8 @@ class OrchestratorAgent:
         """The bell: a simulated market closes, and what it still had to say is booked."""
         if self._ports.market is not None:
             self._ports.market.end_of_session(self.hours.closes_at)
-        entries = LedgerEntries()
+        missing = self.live_data_loader.missing_at_close(self.settings.session.symbols, self.hours)
+        entries = LedgerEntries(findings=missing)
         self.loop.book_reports(entries, self.hours.closes_at)
         if entries:
             self._ports.ledger.commit(self.session_id, entries)
@@ -231,6 +235,17 @@ class OrchestratorAgent:
         self.loop.announce(HookEvent.TRADING_STOPPED, self._last_bar_time, {"state": state, "reason": reason})
         self._observers.close()
         return self.summary()
+
+    def abandon_session(self, error: BaseException) -> None:
+        """Write down that the session ended with ``error``, as well as that can be done.
+
+        A ledger that cannot be written keeps the session as RUNNING; starting it again goes on where it stopped.
+        """
+        state = SessionState.REFUSED if isinstance(error, RefusedToTrade) else SessionState.STOPPED
+        try:
+            self.close_session(state, str(error) or type(error).__name__)
+        except StoreError:
+            _log.exception("session end not recorded session_id=%s", self.session_id)
 
     def summary(self) -> SessionSummary:
         """What the session came to, from the ledger alone."""
@@ -410,7 +425,3 @@ class OrchestratorAgent:
             for name in sorted(snapshot.keys() | fold.keys())
             if snapshot.get(name) != fold.get(name)
         ]
-
-
-def state_after(error: BaseException) -> SessionState:
-    return SessionState.REFUSED if isinstance(error, RefusedToTrade) else SessionState.STOPPED

@@ -55,8 +55,10 @@ def test_the_session_is_deployed_scheduled_and_run_by_a_worker(prefect_server: s
     assert finished.state is not None
     assert finished.state.is_completed(), finished.state.message
     answer = subprocess.run(
-        [sys.executable, "-m", "deployments.terminal", "sql", "--json", "--db", str(tmp_path / "worker.duckdb")]
-        + ["select state, mode from sessions"],
+        [
+            *[sys.executable, "-m", "deployments.terminal", "sql", "--json"],
+            *["--db", str(tmp_path / "worker.duckdb"), "select state, mode from sessions"],
+        ],
         cwd=HOUSE,
         capture_output=True,
         text=True,
