@@ -1,6 +1,5 @@
 """The command line as a whole: which commands there are, and what happens when one is called wrongly."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -51,14 +50,12 @@ def run(arguments: Sequence[str]) -> int:
     try:
         outcome = app(list(arguments), prog_name="openbell", standalone_mode=False)
     except typer.TyperException as error:
-        tell(error, "--json" in arguments, {})
+        # Without any argument there is nothing to say: the help has been shown.
+        if error.format_message():
+            tell(error, "--json" in arguments, {})
         return ExitCode.WRONG_USAGE
     except typer.Abort:
         return ExitCode.FAILED
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted. Nothing may be written at exit any more either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     return outcome if isinstance(outcome, int) else ExitCode.DONE
 
 

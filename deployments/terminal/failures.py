@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,13 +22,16 @@ DEBUG = "OPENBELL_DEBUG"
 def failures_told(as_json: bool, known: Mapping[str, object] | None = None) -> Iterator[None]:
     """Whatever is raised inside ends the command in words. ``known`` is told along with it in JSON.
 
-    ``known`` is read at the end, so that a command can fill it as it goes. Passes on ``typer.Exit`` and a reader that
-    has left (``BrokenPipeError``).
+    ``known`` is read at the end, so that a command can fill it as it goes. A reader that has left is no failure.
     """
     try:
         yield
-    except (typer.Exit, BrokenPipeError):
+    except typer.Exit:
         raise
+    except BrokenPipeError as error:
+        # The reader (head, less) has what it wanted. Nothing may be written to it at exit any more either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.DONE) from error
     except (Exception, KeyboardInterrupt) as error:
         raise typer.Exit(tell(error, as_json, known or {})) from error
 

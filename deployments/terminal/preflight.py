@@ -4,7 +4,7 @@ Everything here is done again, and recorded, by the session itself; this only sp
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -19,7 +19,7 @@ from trading.settings import FeedKind, Settings
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """A session that can start: its name, its hours, and what it came to already where it was traded before.
+    """A session that can start: its name, its hours, what it came to already where it was traded before.
 
     ``settings`` name the feed that was meant, so that naming the date does not change it. ``starting_equity`` is None
     before the account's first session.
@@ -28,31 +28,22 @@ class Preflight:
     settings: Settings
     session_id: str
     hours: TradingHours
-    mode: str
     starting_equity: Decimal | None
     resumed: bool
     completed: SessionSummary | None
 
-    def known(self) -> Mapping[str, object]:
-        """What can be said of the session before it has started."""
-        return {
-            "session_id": self.session_id,
-            "session_date": self.hours.session_date,
-            "mode": self.mode,
-            "db": str(self.settings.store.path),
-        }
 
-
-def check_before_start(settings: Settings, session_date: date | None) -> Preflight:
+def check_before_start(settings: Settings, session_date: date | None, known: MutableMapping[str, object]) -> Preflight:
     """Open everything the session needs once, look, and close it again.
 
-    Raises what the session would: ``ConfigurationError``, ``RefusedToTrade``, ``StoreError`` or ``BrokerError``.
+    What is learned of the session goes into ``known`` at once, for the case that it is refused. Raises what the session would: ``ConfigurationError``, ``RefusedToTrade``, ``StoreError`` or ``BrokerError``.
     """
     kind = feed_kind(settings, session_date)
     named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
     # The first bar is looked at now, also where the session itself will wait a minute for it.
     hasty = named.model_copy(update={"session": settings.session.model_copy(update={"pace": "max"})})
     with assemble(hasty, session_date) as desk:
+        known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=kind.value)
         found = desk.store.ledger.find_session(desk.agent.session_id)
         completed = None
         if found is not None and found.state is SessionState.COMPLETED:
@@ -66,7 +57,7 @@ def check_before_start(settings: Settings, session_date: date | None) -> Preflig
             equity: Decimal | None = found.starting_equity
         else:
             equity = _equity(desk, account_name(named, kind), named)
-        return Preflight(named, desk.agent.session_id, desk.hours, kind.value, equity, resumed, completed)
+        return Preflight(named, desk.agent.session_id, desk.hours, equity, resumed, completed)
 
 
 def _look_for_bars(desk: Desk) -> None:

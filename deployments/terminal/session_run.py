@@ -48,8 +48,7 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
     """
     if day is not None:
         known["session_date"] = day
-    preflight = check_before_start(settings, day)
-    known.update(preflight.known())
+    preflight = check_before_start(settings, day, known)
     stopped: BaseException | None = None
     if preflight.completed is not None:
         aside().print(

@@ -1,0 +1,113 @@
+"""A session from the terminal, through Prefect."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trading.sessions import SessionState, SessionSummary
+
+Command = Callable[..., Any]
+
+KEYS = [
+    "session_id", "session_date", "mode", "state", "bars", "decisions", "orders", "fills", "realized_pnl",
+    "unrealized_pnl", "commissions", "equity", "halted", "discrepancies", "db",
+]  # fmt: skip
+
+
+def test_a_session_that_was_traded_before_is_told_again_without_prefect(
+    openbell: Command, traded: SessionSummary
+) -> None:
+    # Without a date the synthetic market would go on to its next day.
+    outcome = openbell("session", "--date", "2026-01-05", "--feed", "synthetic", "--json")
+    assert outcome.code == 0
+    assert list(outcome.answer) == KEYS
+    assert outcome.answer["equity"] == float(traded.equity)
+    assert "was traded before" in outcome.err
+
+
+def test_the_same_day_with_another_policy_is_refused(openbell: Command, traded: SessionSummary) -> None:
+    options = ["--date", "2026-01-05", "--feed", "synthetic", "--strategy", "sma_crossover", "--policy", "flat"]
+    outcome = openbell("session", *options, "--json")
+    assert outcome.code == 3
+    assert outcome.answer["error"] == "already traded"
+    assert outcome.answer["session_id"] == traded.session_id
+    assert "--strategy" in outcome.answer["message"]
+
+
+def test_an_unexpected_error_names_its_kind_and_the_way_to_its_traceback(
+    openbell: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a fault")
+
+    monkeypatch.setattr("deployments.terminal.session_run.check_before_start", broken)
+    outcome = openbell("session", "--json")
+    assert outcome.code == 1
+    assert outcome.answer["error"] == "key error"
+    [paragraph] = outcome.err.splitlines()
+    assert "KeyError" in paragraph
+    assert "OPENBELL_DEBUG=1" in paragraph
+    monkeypatch.setenv("OPENBELL_DEBUG", "1")
+    assert "Traceback" in openbell("session").err
+    assert list(here.iterdir()) == []
+
+
+def test_without_arguments_the_help_is_shown(openbell: Command) -> None:
+    outcome = openbell()
+    assert "import-bars" in outcome.out
+    assert openbell("--help").code == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_recorded_day_is_traded_and_answered_with_one_object(openbell_process: Command, bars_file: Any) -> None:
+    options = ["--bars", bars_file(), "--date", "2011-01-18", "--policy", "buy_and_hold", "--granularity", "chunk"]
+    outcome = openbell_process("session", *options, "--json")
+    assert outcome.err == ""
+    assert outcome.code == 0
+    assert list(outcome.answer) == KEYS
+    told = {key: outcome.answer[key] for key in ("session_date", "mode", "state", "bars", "fills", "halted")}
+    assert told == {
+        "session_date": "2011-01-18", "mode": "recorded", "state": "COMPLETED", "bars": 390, "fills": 1, "halted": False
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_polite_kill_stops_the_session_in_order_and_the_next_run_goes_on(
+    here: Path, openbell_process: Command
+) -> None:
+    # 390 minutes in about 47 seconds: time enough to stop it on the way.
+    arguments = ["session", "--pace", "500", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployments.terminal", *arguments],
+        cwd=here, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        wait_until_trading(here / "openbell.duckdb", process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    answer = json.loads(out)
+    assert process.returncode == 4
+    assert answer["state"] == "STOPPED"
+    assert answer["exit_code"] == 4
+    assert "the same command again" in err
+    outcome = openbell_process("session", "--json")
+    assert outcome.code == 0
+    assert (outcome.answer["state"], outcome.answer["bars"]) == (SessionState.COMPLETED, 390)
+    assert outcome.answer["session_id"] == answer["session_id"]
+
+
+def wait_until_trading(db: Path, process: "subprocess.Popen[str]") -> None:
+    """Until the log beside the database shows that bars are being written."""
+    log = db.with_name(db.name + ".wal")
+    for _ in range(600):
+        if process.poll() is not None or (log.exists() and log.stat().st_size > 20_000):
+            return
+        time.sleep(0.1)
