@@ -153,6 +153,8 @@ class HistoryReplay:
         gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
         columns = _Columns(*(np.zeros(size, dtype=np.int64) for size in (panel.close.shape, *[len(panel.time)] * 4)))
         self._walk(panel, columns, record, gate, router)
+        if len(panel.time):
+            self._mark(panel.close[-1].tolist())
         self._market.end_of_session(hours.closes_at)
         book_reports(router, tracker, record, entries, hours.closes_at)
         self._finish(record, panel, columns)
@@ -247,9 +249,8 @@ class HistoryReplay:
             }
             self._market.see(BarSlice(bar_time, bars))
             self._fills += len(book_reports(router, tracker, record, entries, bar_time))
-        closes = panel.close[row].tolist()
+        self._mark(panel.close[row].tolist())
         actions = panel.action[row].tolist()
-        tracker.mark({symbol: from_micros(closes[column]) for column, symbol in enumerate(symbols) if closes[column]})
         gate.check_loss(bar_time, entries)
         target = self._expected(router)
         allow_short = self._settings.orders.allow_short
@@ -277,6 +278,12 @@ class HistoryReplay:
         columns.market_value[row] = to_micros(market_value)
         columns.realized[row] = to_micros(tracker.realized)
         columns.unrealized[row] = to_micros(market_value - tracker.cost_basis)
+
+    def _mark(self, closes: Sequence[int]) -> None:
+        """Value the book at these closes (micros, 0 before a symbol's first bar)."""
+        self._tracker.mark(
+            {symbol: from_micros(close) for symbol, close in zip(self._symbols, closes, strict=True) if close}
+        )
 
     # What a session needs and leaves
 
