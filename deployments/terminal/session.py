@@ -17,6 +17,7 @@ from deployments.terminal.options import (
     symbols_asked,
 )
 from trading.errors import ConfigurationError
+from trading.settings import FeedKind
 
 
 def session(
@@ -96,6 +97,8 @@ def session(
     known: dict[str, Any] = {"state": "REFUSED"}
     with failures_told(as_json, known):
         _refuse_what_is_to_come(feed, broker, policy)
+        if bars is not None and feed == FeedKind.SYNTHETIC:
+            raise ConfigurationError(f"--bars {bars} would not be read with --feed synthetic. Leave out one of them.")
         asked = symbols_asked(symbols)
         file_symbol = bars_symbol.upper() if bars_symbol is not None else None
         settings = settings_from(
