@@ -1,8 +1,9 @@
 """The flow that trades one session, from the opening bell to the close."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from prefect.states import Completed, Failed
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
-from tasks.run_record import RunReporter, reporting
+from tasks.run_record import API_ERRORS, RunReporter, reporting
 from tasks.session_steps import (
     Chunk,
     assess,
@@ -44,6 +45,10 @@ _NAME_PARTS = {
 }
 
 
+class PrefectUnavailable(OpenbellError):
+    """Prefect could not be asked, or would not run the flow. The ledger tells how far the session came."""
+
+
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
     settings = parameters["settings"]
@@ -64,8 +69,12 @@ def trading_session(settings: Settings = _DEFAULTS, session_date: date | None = 
             recorded bars.
     """
     try:
-        with assemble(settings, session_date) as desk:
-            return _trade(desk)
+        with reporting(UUID(str(runtime.flow_run.id))) as reporter:
+            with assemble(settings, session_date) as desk:
+                traded = _trade(desk, reporter)
+            # The database is free again while the run history settles.
+            _publish(reporter, traded)
+            return traded.summary
     except ClosedDay as closed:
         return Completed(name="ClosedDay", message=str(closed), data=closed)
     except OpenbellError as error:
@@ -73,35 +82,52 @@ def trading_session(settings: Settings = _DEFAULTS, session_date: date | None = 
 
 
 def run(settings: Settings, session_date: date | None) -> SessionSummary:
-    """Run the flow and return what the session came to; raises the ``OpenbellError`` that ended it otherwise."""
-    state = trading_session(settings, session_date, return_state=True)
+    """Run the flow and return what the session came to; raises the ``OpenbellError`` that ended it otherwise.
+
+    ``PrefectUnavailable`` says nothing about the session: it may have been traded to its end, as its ledger tells.
+    """
+    try:
+        state = trading_session(settings, session_date, return_state=True)
+    except API_ERRORS as error:
+        raise PrefectUnavailable(
+            f"The Prefect API does not answer ({type(error).__name__}: {error}). Start its server, or unset "
+            "PREFECT_API_URL to run with a temporary one."
+        ) from error
     result = state.result(raise_on_failure=False)
     if isinstance(result, BaseException):
         raise result
-    assert isinstance(result, SessionSummary)
+    if not isinstance(result, SessionSummary):
+        raise PrefectUnavailable(f"Prefect kept the flow run from running: {state.name}: {state.message}")
     return result
 
 
-def _trade(desk: Desk) -> SessionSummary:
-    agent = desk.agent
+@dataclass(frozen=True, slots=True)
+class _Traded:
+    """What is published of a session: its end, its report, and task runs made per part of their names."""
+
+    summary: SessionSummary
+    report: str
+    runs_made: Mapping[str, int]
+
+
+def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
+    agent, session = desk.agent, desk.agent.settings.session
     if open_session(agent).state is SessionState.COMPLETED:
-        return agent.summary()
-    bars = desk.hours.bar_count(agent.settings.session.timeframe)
-    plan = plan_tasks(
-        agent.settings.session.granularity, bars, agent.settings.session.timeframe.length, agent.settings.session.pace
-    )
-    with reporting(UUID(str(runtime.flow_run.id)), bars) as reporter:
-        agent.register_hook(HookEvent.BAR_PROCESSED, reporter.bar_processed)
-        with _closing_in_order(agent):
-            load_warmup(agent)
-            validate_bars(agent)
-            reconcile(agent, "open")
-            traded = _trade_bars(agent, plan)
-            end_of_session(agent)
-            reconcile(agent, "close")
-            summary = end_of_day_pnl(agent)
-        _publish(desk, reporter, plan, traded, summary)
-    return summary
+        return _Traded(agent.summary(), "", {})
+    bars = desk.hours.bar_count(session.timeframe)
+    plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
+    agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
+    with _closing_in_order(agent):
+        load_warmup(agent)
+        validate_bars(agent)
+        reconcile(agent, "open")
+        bars_traded = _trade_bars(agent, plan)
+        end_of_session(agent)
+        reconcile(agent, "close")
+        summary = end_of_day_pnl(agent)
+    parts = _NAME_PARTS[plan.granularity]
+    runs_made = {part: plan.runs_for(bars_traded) // len(parts) for part in parts}
+    return _Traded(summary, closing_report(desk.store, desk.hours, summary), runs_made)
 
 
 def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:
@@ -138,13 +164,16 @@ def _closing_in_order(agent: OrchestratorAgent) -> Iterator[None]:
         raise
 
 
-def _publish(desk: Desk, reporter: RunReporter, plan: TaskPlan, traded: int, summary: SessionSummary) -> None:
+def _publish(reporter: RunReporter, traded: _Traded) -> None:
     """Compare the run history with the bars, and put the closing report where a person looks."""
-    parts = _NAME_PARTS[plan.granularity]
-    records = [reporter.compare_runs(part, plan.runs_for(traded) // len(parts)) for part in parts]
-    for record in records:
+    if not traded.runs_made:
+        return
+    summary = traded.summary
+    sentences = []
+    for part, made in traded.runs_made.items():
+        record = reporter.compare_runs(part, made)
+        sentences.append(f"- `{part.strip()}`: {record.sentence()}")
         if record.gap != 0:
             get_run_logger().warning("session_id=%s %s", summary.session_id, record.sentence())
-    reporter.finish(
-        f"session-{summary.session_date.isoformat()}", closing_report(desk.store, desk.hours, summary, records)
-    )
+    history = "\n".join(["## Run history", "", *sentences])
+    reporter.finish(f"session-{summary.session_date.isoformat()}", f"{traded.report}\n{history}\n")

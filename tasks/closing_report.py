@@ -5,7 +5,6 @@ from decimal import Decimal
 
 from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of
 from storage.store import Store
-from tasks.run_record import RunRecord
 from trading.calendar import TradingHours
 from trading.money import to_cents
 from trading.sessions import Mode, SessionSummary
@@ -13,9 +12,7 @@ from trading.sessions import Mode, SessionSummary
 _TRADES_SHOWN = 50
 
 
-def closing_report(
-    store: Store, hours: TradingHours, summary: SessionSummary, records: Sequence[RunRecord] = ()
-) -> str:
+def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -> str:
     """One page for the Prefect UI, from the ledger alone; times are the exchange's."""
     synthetic = " (SYNTHETIC prices)" if summary.mode is Mode.SYNTHETIC else ""
     lines = [
@@ -70,8 +67,6 @@ def closing_report(
             ],
             "Ledger and broker agree.",
         ),
-        "## Run history",
-        *[record.sentence() for record in records],
     ]
     return "\n\n".join(lines) + "\n"
 

@@ -1,13 +1,13 @@
 """What a person sees of a session in the Prefect UI besides its task runs: progress, the closing report, the gap.
 
-None of it is on the way of a bar: progress is written from the observers' thread, at most every two seconds, with a
-short timeout; the rest comes after the close. Where the API is away, the ledger still has everything, and that is
-said in the log.
+None of it is on the way of a bar: progress is written from the observers' thread, at most every two seconds; the rest
+comes after the close. Each call has a short timeout and is tried once, because Prefect's own patience (a minute a call)
+would only keep a finished session waiting. Where the API is away the ledger still has everything, and the log says so.
 """
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,6 +16,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from trading.hooks import Happening
 
@@ -55,15 +56,20 @@ class RunRecord:
 class RunReporter:
     """Writes artifacts of one flow run through a client of its own, so that any thread can."""
 
-    def __init__(self, flow_run_id: UUID, bars_expected: int) -> None:
+    def __init__(self, flow_run_id: UUID) -> None:
         self._flow_run_id = flow_run_id
-        self._bars_expected = max(bars_expected, 1)
+        self._bars_expected = 1
         self._artifact_id: UUID | None = None
         self._bars = 0
         self._written_at = float("-inf")
         self._client = _client()
 
-    def bar_processed(self, happening: Happening) -> None:
+    def follow(self, bars_expected: int) -> Callable[[Happening], None]:
+        """The callback that follows a session of so many bars."""
+        self._bars_expected = max(bars_expected, 1)
+        return self._bar_processed
+
+    def _bar_processed(self, happening: Happening) -> None:
         """One more bar is done: the progress artifact follows, not more often than it should."""
         self._bars += 1
         if time.monotonic() - self._written_at >= _SECONDS_BETWEEN_UPDATES:
@@ -73,15 +79,16 @@ class RunReporter:
         """Complete the progress and publish the closing report; an API that is away is logged, never raised."""
         self._write_progress("done")
         try:
-            self._client.create_artifact(
-                ArtifactCreate(
-                    key=key,
-                    type="markdown",
-                    description="What was traded, what was refused and why, what did not reconcile",
-                    data=markdown,
-                    flow_run_id=self._flow_run_id,
+            with _trying_once():
+                self._client.create_artifact(
+                    ArtifactCreate(
+                        key=key,
+                        type="markdown",
+                        description="What was traded, what was refused and why, what did not reconcile",
+                        data=markdown,
+                        flow_run_id=self._flow_run_id,
+                    )
                 )
-            )
         except API_ERRORS as error:
             _log.warning("closing report not published flow_run_id=%s error=%s", self._flow_run_id, error)
 
@@ -92,7 +99,8 @@ class RunReporter:
         recorded: int | None = None
         while True:
             try:
-                recorded = int(self._client.request("POST", "/task_runs/count", json=body).json())
+                with _trying_once():
+                    recorded = int(self._client.request("POST", "/task_runs/count", json=body).json())
             except API_ERRORS as error:
                 _log.warning("task runs not counted flow_run_id=%s error=%s", self._flow_run_id, error)
                 return RunRecord(made, None)
@@ -108,17 +116,24 @@ class RunReporter:
         percent = min(100.0 * self._bars / self._bars_expected, 100.0)
         self._written_at = time.monotonic()
         try:
-            if self._artifact_id is None:
-                created = self._client.create_artifact(
-                    ArtifactCreate(
+            with _trying_once():
+                if self._artifact_id is None:
+                    new = ArtifactCreate(
                         type="progress", description=description, data=percent, flow_run_id=self._flow_run_id
                     )
-                )
-                self._artifact_id = created.id
-            else:
-                self._client.update_artifact(self._artifact_id, ArtifactUpdate(data=percent, description=description))
+                    self._artifact_id = self._client.create_artifact(new).id
+                else:
+                    self._client.update_artifact(
+                        self._artifact_id, ArtifactUpdate(data=percent, description=description)
+                    )
         except API_ERRORS as error:
             _log.warning("progress not published flow_run_id=%s error=%s", self._flow_run_id, error)
+
+
+@contextmanager
+def _trying_once() -> Iterator[None]:
+    with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield
 
 
 def _client() -> SyncPrefectClient:
@@ -128,9 +143,9 @@ def _client() -> SyncPrefectClient:
 
 
 @contextmanager
-def reporting(flow_run_id: UUID, bars_expected: int) -> Iterator[RunReporter]:
-    """A reporter for the length of a session."""
-    reporter = RunReporter(flow_run_id, bars_expected)
+def reporting(flow_run_id: UUID) -> Iterator[RunReporter]:
+    """A reporter for the length of a flow run."""
+    reporter = RunReporter(flow_run_id)
     try:
         yield reporter
     finally:

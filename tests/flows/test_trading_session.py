@@ -110,7 +110,7 @@ def test_the_run_ends_with_full_progress_and_a_closing_report(settings: Make) ->
     report = found["markdown"]["data"]
     assert report.startswith("# Session 2026-01-05 (SYNTHETIC prices)")
     assert "Ledger and broker agree." in report
-    assert "All 13 task runs of the bars are recorded." in report
+    assert "`decide`: All 13 task runs of the bars are recorded." in report
 
 
 def test_a_completed_session_is_not_traded_again(settings: Make) -> None:
