@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
@@ -160,7 +161,7 @@ def _closing_in_order(agent: OrchestratorAgent) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        agent.abandon_session(error)
+        agent.abandon_session(error, "stopped from outside" if isinstance(error, TerminationSignal) else str(error))
         raise
 
 

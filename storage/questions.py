@@ -97,6 +97,11 @@ def sessions_on(store: Store, day: date) -> list[SessionRecord]:
     return [session_record_of(row) for row in found]
 
 
+def session_dates(store: Store) -> list[date]:
+    """All exchange dates that have a session, oldest first."""
+    return [day for (day,) in store.connection.rows("SELECT DISTINCT session_date FROM sessions ORDER BY session_date")]
+
+
 def trades_of(store: Store, session_id: str) -> list[Trade]:
     """The round trips that the session closed, in the order in which it closed them; some were opened earlier."""
     found = store.connection.rows(

@@ -17,10 +17,11 @@ from trading.bars import BarSlice
 from trading.bookkeeping import book_reports
 from trading.calendar import TradingHours
 from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
-from trading.hooks import Callback, Happening, HookEvent, Observers
+from trading.errors import BrokerUnavailable
+from trading.hooks import Callback, Happening, HookEvent, Observers, refuse_inside_hook
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderRouter
-from trading.orders import OpenOrder, OrderStatus
+from trading.orders import OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Ledger, LedgerEntries, Policy, SimulatedMarket
 from trading.risk_callbacks import (
@@ -109,6 +110,9 @@ class ExecutionLoop:
         self.bar_length: timedelta = settings.session.timeframe.length
         self._last_action: dict[str, Action] = {}
         self._last_bar: dict[str, datetime] = {}
+        self.last_bar_time = record.last_bar_time
+        self._started = False
+        self._flattened = 0
         self.risk_events = RiskEventHandler(observers)
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events)
 
@@ -135,7 +139,8 @@ class ExecutionLoop:
     # Stopping (``trading.risk_callbacks.StopControls``)
 
     def latch(self, halt: Halt) -> None:
-        """Commit the halt, then take no new risk within its scope."""
+        """Commit the halt, then take no new risk within its scope. Raises ``HookMayNotTrade`` inside a hook."""
+        refuse_inside_hook("a halt")
         self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
         self.gate.take_up_halts([halt])
 
@@ -149,17 +154,28 @@ class ExecutionLoop:
         return asked
 
     def flatten_positions(self, at: datetime) -> list[str]:
-        """Send what closes every position, from positions and not from orders; returns the ids sent."""
+        """Send what closes every position, from positions and not from orders; returns the ids sent.
+
+        Cancels that the broker has confirmed by now are booked first; an order that may still fill counts as filled,
+        so that nothing is closed twice.
+        """
+        refuse_inside_hook("a flatten")
+        entries = LedgerEntries()
+        self.book_reports(entries, at)
+        # A repeated flatten may find its earlier orders cancelled: it needs ids of its own.
+        self._flattened += 1
+        leg = "flatten" if self._flattened == 1 else f"flatten-{self._flattened}"
+        decided_on = self.last_bar_time or at
         approved = []
         for symbol in self._tracker.held_symbols:
             delta = self._router.delta_to(0, symbol, self._tracker.quantity(symbol))
             price = self._tracker.price(symbol)
             if delta.side is None or price is None:
                 continue
-            intent = self._router.intent(symbol, delta.side, delta.quantity, price, at, at, leg="flatten")
+            intent = self._router.intent(symbol, delta.side, delta.quantity, price, decided_on, at, leg)
             approved.append(ApprovedOrder(intent, PreTradeVerdict(delta.quantity, ())))
-        events = self._router.place_orders(approved)
-        self._ledger.commit(self.record.session_id, LedgerEntries(order_events=events))
+        entries.order_events += self._router.place_orders(approved)
+        self._ledger.commit(self.record.session_id, entries)
         return [order.intent.client_order_id for order in approved]
 
     def exposure_at_broker(self) -> list[str]:
@@ -177,7 +193,7 @@ class ExecutionLoop:
         ``after``: the last bar that was fully processed before (a resumed session). ``should_stop`` is asked between
         bars.
         """
-        self.announce(HookEvent.TRADING_STARTED, None, {"symbols": self._settings.session.symbols})
+        self.announce_start()
         processed = 0
         try:
             for moment, findings in self._loader.live_bars(self._settings.session.symbols, self.hours, after):
@@ -186,7 +202,7 @@ class ExecutionLoop:
                 if should_stop():
                     break
         finally:
-            self.announce(HookEvent.TRADING_STOPPED, None, {"bars": processed})
+            self.announce_stop({"bars": processed})
         return processed
 
     def process_new_bar(self, moment: BarSlice, findings: Iterable[DataFinding] = ()) -> RoutedBar:
@@ -202,19 +218,12 @@ class ExecutionLoop:
         if self._market is not None:
             self._market.see(moment)
         self.book_reports(entries, moment.bar_time)
+        entries.order_events += self._ask_for_unconfirmed(moment.bar_time + self.bar_length)
         self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})
         self._loader.cache_data(moment)
         started = time.perf_counter()
-        try:
-            said = self._policy.decide(self._loader.window) if moment.bars else {}
-        except Exception as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
-            _log.exception("policy failed bar_time=%s policy=%s", moment.bar_time.isoformat(), self._policy.name)
-            said = {
-                symbol: Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]) for symbol in moment.bars
-            }
-            self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
+        signals = self._signals(moment) if moment.bars else {}
         latency_ms = (time.perf_counter() - started) * 1000
-        signals = {symbol: said.get(symbol, _NOTHING_SAID) for symbol in moment.bars}
         if self._observers.wants(HookEvent.ACTION_GENERATED):
             for symbol, signal in signals.items():
                 self.announce(HookEvent.ACTION_GENERATED, moment.bar_time, {"symbol": symbol, "signal": signal})
@@ -264,6 +273,7 @@ class ExecutionLoop:
         entries.equity.append(equity)
         entries.marks = self._tracker.held_prices()
         self._ledger.commit(self.record.session_id, entries, last_bar_time=bar_time)
+        self.last_bar_time = bar_time
         self._tell(assessed, equity)
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
 
@@ -275,6 +285,38 @@ class ExecutionLoop:
     def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
         """Tell the observers of ``event``."""
         self._observers.emit(Happening(event, self.record.session_id, bar_time, facts))
+
+    def announce_start(self) -> None:
+        """Tell the observers, once, that trading begins."""
+        if not self._started:
+            self._started = True
+            self.announce(HookEvent.TRADING_STARTED, None, {"symbols": self._settings.session.symbols})
+
+    def announce_stop(self, facts: Mapping[str, object]) -> None:
+        """Tell the observers, once, that trading is over; nothing where it never began."""
+        if self._started:
+            self._started = False
+            self.announce(HookEvent.TRADING_STOPPED, self.last_bar_time, facts)
+
+    def _signals(self, moment: BarSlice) -> dict[str, Signal]:
+        """What the policy says of each symbol of the slice; a failed one holds and says why."""
+        try:
+            said = self._policy.decide(self._loader.window)
+            if not isinstance(said, Mapping):
+                raise TypeError(f"the policy said {said!r} instead of a signal for each symbol")
+            return {symbol: _heard(said.get(symbol)) for symbol in moment.bars}
+        except Exception as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
+            _log.exception("policy failed bar_time=%s policy=%s", moment.bar_time.isoformat(), self._policy.name)
+            self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
+            return dict.fromkeys(moment.bars, Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]))
+
+    def _ask_for_unconfirmed(self, at: datetime) -> list[OrderEvent]:
+        """What became of orders whose sending was not confirmed; a broker that is silent is asked at the next bar."""
+        try:
+            return self._router.resolve(at, still_to_come=lambda _: False)
+        except BrokerUnavailable as error:
+            _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
+            return []
 
     def _tell(self, assessed: AssessedBar, equity: EquityPoint) -> None:
         bar_time = assessed.decided.moment.bar_time
@@ -288,4 +330,15 @@ class ExecutionLoop:
                 self.announce(HookEvent.TRADE_ERROR, bar_time, {"order_event": event, "error": event.detail})
         if self._observers.wants(HookEvent.BAR_PROCESSED):
             held = {symbol: self._tracker.quantity(symbol) for symbol in self._tracker.held_symbols}
-            self.announce(HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "positions": held})
+            pnl = equity.equity - self._tracker.starting_equity
+            self.announce(
+                HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "session_pnl": pnl, "positions": held}
+            )
+
+
+def _heard(signal: Signal | None) -> Signal:
+    if signal is None:
+        return _NOTHING_SAID
+    if not isinstance(signal, Signal):
+        return Signal(Action.HOLD, error=f"the policy said {signal!r} instead of a signal"[:500])
+    return signal

@@ -330,7 +330,9 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
             raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"The settings file {path} is not TOML: {error}. Mend that line.") from error
-    return parse_settings(_laid_over(document, overrides or {}), source=str(path) if path else "the options")
+    overrides = overrides or {}
+    _forget_parameters_of_another_policy(document, overrides)
+    return parse_settings(_laid_over(document, overrides), source=str(path) if path else "the options")
 
 
 def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
@@ -339,6 +341,13 @@ def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
         return Settings.model_validate(document)
     except ValidationError as error:
         raise ConfigurationError(_explain(error, source)) from error
+
+
+def _forget_parameters_of_another_policy(document: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """The file's parameters belong to the file's policy; another one named over it starts from its own defaults."""
+    section, named = document.get("policy"), overrides.get("policy", {}).get("name")
+    if isinstance(section, dict) and named is not None and named != section.get("name", PolicySettings().name):
+        document["policy"] = {key: value for key, value in section.items() if key != "parameters"}
 
 
 def _laid_over(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

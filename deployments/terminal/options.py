@@ -1,5 +1,6 @@
 """Options that commands share, and how options become settings: laid over the file, never around its checks."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -66,6 +67,23 @@ def symbols_asked(texts: Sequence[str] | None) -> list[str] | None:
             f"--symbols {' '.join(texts)!r} names no symbol. Name one or more, for example SPY,AAPL."
         )
     return found
+
+
+def policy_parameters(texts: Sequence[str] | None) -> dict[str, int | float | str] | None:
+    """Parameters from words like fast=10: whole numbers and decimals as such, anything else as text."""
+    if not texts:
+        return None
+    parameters: dict[str, int | float | str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ConfigurationError(f"--parameter {text!r} is not NAME=VALUE. Write it like fast=10.")
+        parameters[name] = value
+        for number in (int, float):
+            with contextlib.suppress(ValueError):
+                parameters[name] = number(value)
+                break
+    return parameters
 
 
 def _nested(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,10 @@ import contextlib
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
-from tasks.composition import Desk, account_name, assemble, feed_kind
+from tasks.composition import Desk, assemble, feed_kind
 from trading.bar_validation import BarsRefused
 from trading.calendar import TradingHours
-from trading.pnl_tracker import PnLTracker
 from trading.sessions import SessionState, SessionSummary
 from trading.settings import FeedKind, Settings
 
@@ -21,14 +19,12 @@ from trading.settings import FeedKind, Settings
 class Preflight:
     """A session that can start: its name, its hours, what it came to already where it was traded before.
 
-    ``settings`` name the feed that was meant, so that naming the date does not change it. ``starting_equity`` is None
-    before the account's first session.
+    ``settings`` name the feed that was meant, so that naming the date does not change it.
     """
 
     settings: Settings
     session_id: str
     hours: TradingHours
-    starting_equity: Decimal | None
     resumed: bool
     completed: SessionSummary | None
 
@@ -36,7 +32,8 @@ class Preflight:
 def check_before_start(settings: Settings, session_date: date | None, known: MutableMapping[str, object]) -> Preflight:
     """Open everything the session needs once, look, and close it again.
 
-    What is learned of the session goes into ``known`` at once, for the case that it is refused. Raises what the session would: ``ConfigurationError``, ``RefusedToTrade``, ``StoreError`` or ``BrokerError``.
+    What is learned of the session goes into ``known`` at once, for the case that it is refused. Raises what the session
+    would: ``ConfigurationError``, ``RefusedToTrade``, ``StoreError`` or ``BrokerError``.
     """
     kind = feed_kind(settings, session_date)
     named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
@@ -53,11 +50,7 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
         elif kind is FeedKind.RECORDED:
             _look_for_bars(desk)
         resumed = found is not None and found.last_bar_time is not None
-        if found is not None and resumed:
-            equity: Decimal | None = found.starting_equity
-        else:
-            equity = _equity(desk, account_name(named, kind), named)
-        return Preflight(named, desk.agent.session_id, desk.hours, equity, resumed, completed)
+        return Preflight(named, desk.agent.session_id, desk.hours, resumed, completed)
 
 
 def _look_for_bars(desk: Desk) -> None:
@@ -65,13 +58,3 @@ def _look_for_bars(desk: Desk) -> None:
     with contextlib.suppress(BarsRefused):
         desk.agent.load_warmup_data()
         next(iter(desk.agent.live_bars()), None)
-
-
-def _equity(desk: Desk, account: str, settings: Settings) -> Decimal | None:
-    ledger = desk.store.ledger
-    cash = ledger.opening_cash(account)
-    if cash is None:
-        return None
-    book = PnLTracker(settings.book.cost_basis)
-    book.initialize_portfolio_state(cash, ledger.fills(account), ledger.last_prices(account))
-    return book.equity

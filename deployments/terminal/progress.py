@@ -6,7 +6,6 @@ Fed by an observing hook: no bar waits for it. Where nobody looks (no terminal, 
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from decimal import Decimal
 from typing import Any
 
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
@@ -56,7 +55,6 @@ class SessionLine:
         self._progress = progress
         self._hours = preflight.hours
         self._length = preflight.settings.session.timeframe.length
-        self._starting_equity = preflight.starting_equity
         self._day = preflight.hours.session_date.isoformat()
         self._bars = preflight.hours.bar_count(preflight.settings.session.timeframe)
         self._task = progress.add_task(f"{self._day} starting Prefect", total=None)
@@ -65,10 +63,6 @@ class SessionLine:
         """Move the line to this bar."""
         if happening.bar_time is None:
             return
-        equity: Decimal = happening.facts["equity"].equity
-        if self._starting_equity is None:
-            # Nothing can have been filled by the end of an account's first bar.
-            self._starting_equity = equity
         ended = min(happening.bar_time + self._length, self._hours.closes_at)
         # Counted by the clock: a bar that never came does not leave the line short.
         done = min((happening.bar_time - self._hours.opens_at) // self._length + 1, self._bars)
@@ -79,8 +73,8 @@ class SessionLine:
             description=f"{self._day} {at}",
             total=self._bars,
             completed=done,
-            equity=equity,
-            pnl=equity - self._starting_equity,
+            equity=happening.facts["equity"].equity,
+            pnl=happening.facts["session_pnl"],
             held=happening.facts["positions"],
         )
 

@@ -52,9 +52,11 @@ def _report(settings: Settings, day: date, as_json: bool) -> None:
 
 
 def _nothing_on(settings: Settings, day: date) -> str:
-    from storage.questions import ask
+    from storage.questions import session_dates
+    from storage.store import open_store
 
-    days = [row[0] for row in ask(settings.store.path, "select distinct session_date from sessions order by 1").rows]
+    with open_store(settings.store.path, read_only=True) as store:
+        days = session_dates(store)
     if not days:
         return f"The database {settings.store.path} has no session at all. Trade one with 'openbell session'."
     before = [other for other in days if other < day][-_NEAREST:]

@@ -13,6 +13,7 @@ from deployments.terminal.options import (
     Timestamp,
     TimeZone,
     day_asked,
+    policy_parameters,
     settings_from,
     symbols_asked,
 )
@@ -60,6 +61,15 @@ def session(
             metavar="NAME",
             help="What decides: flat, buy_and_hold or sma_crossover.",
             show_default="sma_crossover",
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            metavar="NAME=VALUE",
+            help="A parameter of the policy, for example fast=10; once for each.",
+            show_default="the policy's",
         ),
     ] = None,
     pace: Annotated[
@@ -118,6 +128,7 @@ def session(
                 "feed.synthetic.seed": seed,
                 "broker.kind": broker,
                 "policy.name": policy,
+                "policy.parameters": policy_parameters(parameters),
             },
         )
         known["db"] = str(settings.store.path)

@@ -14,7 +14,7 @@ from deployments.terminal.answer import answer_json, aside
 from deployments.terminal.closing_facts import ClosingFacts, closing_facts, summary_answer
 from deployments.terminal.closing_summary import show_closing_summary
 from deployments.terminal.exit_codes import ExitCode, code_of_session
-from deployments.terminal.failures import debugging, in_words, say_error
+from deployments.terminal.failures import debugging, in_words, paragraph, say_error
 from deployments.terminal.preflight import Preflight, check_before_start
 from deployments.terminal.progress import progress_shown
 from storage.store import open_store
@@ -60,9 +60,11 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
             _run_flow(preflight, as_json)
         except (StoppedEarly, KeyboardInterrupt) as error:
             stopped = error
-        except Exception:
+        except Exception as error:
             known.update(_as_recorded(settings.store.path, preflight.session_id))
-            raise
+            if known["state"] != SessionState.COMPLETED:
+                raise
+            aside().print(f"The session was traded to its end; only its run history was not: {paragraph(error)}")
     with open_store(settings.store.path, read_only=True) as store:
         facts = closing_facts(store, preflight.session_id)
     if stopped is not None and facts.summary.state is SessionState.COMPLETED:

@@ -106,7 +106,7 @@ def test_a_resumed_session_gets_only_later_bars(hours: TradingHours) -> None:
 def test_an_unknown_symbol_is_refused_with_the_known_ones(hours: TradingHours) -> None:
     feed = RecordedFeed(Shelf({f"S{i}": [0] for i in range(10)}), Timeframe.MINUTE_1, BarClock(OPEN))
     for ask in (lambda: feed.stream(["SPY"], hours, None), lambda: feed.history("SPY", OPEN, OPEN)):
-        with pytest.raises(DataNotFit, match=r"no bars of SPY. It has S0, S1, .*S7 and 2 more"):
+        with pytest.raises(DataNotFit, match=r"No bars of SPY in the shelf. It has S0, S1, .*S7 and 2 more"):
             ask()
 
 
@@ -114,7 +114,7 @@ def test_a_date_outside_the_data_is_refused_with_the_span_of_the_data(hours: Tra
     feed = RecordedFeed(Shelf({"SPY": [-1440, 1440 * 2]}), Timeframe.MINUTE_1, BarClock(OPEN))
     with pytest.raises(
         DataNotFit,
-        match=r"the shelf has no bars of SPY in the session of 2024-01-16. It has SPY from 2024-01-15 to 2024-01-18",
+        match=r"No bars of SPY in the shelf in the session of 2024-01-16. It has SPY from 2024-01-15 to 2024-01-18",
     ):
         feed.stream(["SPY"], hours, None)
 

@@ -59,7 +59,7 @@ def read_table(path: Path) -> BarTable:
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder. Name a CSV or Parquet file in it.")
     if not path.exists():
-        raise ConfigurationError(f"The file of bars {path} does not exist. Check the path given as --bars (feed.bars).")
+        raise ConfigurationError(f"The file of bars {path} does not exist. Check the path.")
     if not is_csv and not name.endswith(_PARQUET_ENDINGS):
         raise ConfigurationError(
             f"{path} is neither CSV nor Parquet by its name. Give a file that ends in "

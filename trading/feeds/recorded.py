@@ -55,7 +55,7 @@ class RecordedFeed:
             more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
             has = f"It has {', '.join(known[:_NAMED])}{more}." if known else "It has no bars at all."
             raise DataNotFit(
-                f"{self._source.name} has no bars of {symbol}. {has} Import bars of {symbol}, or trade another symbol."
+                f"No bars of {symbol} in {self._source.name}. {has} Import bars of {symbol}, or trade another symbol."
             )
 
     def _no_bars(self, symbols: Sequence[str], hours: TradingHours) -> str:
@@ -67,6 +67,6 @@ class RecordedFeed:
                 spans.append(f"{symbol} from {first} to {last}")
         has = f"It has {', '.join(spans)}." if spans else "It has none at all."
         return (
-            f"{self._source.name} has no bars of {', '.join(symbols[:_NAMED])} in the session of "
+            f"No bars of {', '.join(symbols[:_NAMED])} in {self._source.name} in the session of "
             f"{hours.session_date.isoformat()}. {has} Choose a date in that span, or import bars of the session."
         )

@@ -1,6 +1,7 @@
 """Reading a day back: the same summary that the session ended with."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ Command = Callable[..., Any]
 
 
 def test_a_day_is_told_with_every_session_on_it(openbell: Command, traded: SessionSummary) -> None:
-    other = Settings.model_validate({"session": {"strategy": "patient"}, "policy": {"name": "buy_and_hold"}})
-    with assemble(other, None) as desk:
+    other = Settings.model_validate(
+        {"session": {"strategy": "patient"}, "policy": {"name": "buy_and_hold"}, "feed": {"kind": "synthetic"}}
+    )
+    with assemble(other, date(2026, 1, 5)) as desk:
         desk.agent.run_session()
     outcome = openbell("report", "2026-01-05", "--json")
     assert outcome.code == 0
