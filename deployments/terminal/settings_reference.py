@@ -3,6 +3,7 @@
 ``docs/settings.md`` is what this prints; a test compares them, so that the page cannot say anything else than the models.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from enum import Enum
@@ -21,7 +22,12 @@ fractions: 0.25 is 25 %. A setting whose default is "none" is off, or is found a
 
 This page is generated: `python -m deployments.terminal.settings_reference > docs/settings.md`.
 """
-_BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))
+_BOUNDS = (
+    ("minimum", "at least"),
+    ("exclusiveMinimum", "above"),
+    ("maximum", "at most"),
+    ("exclusiveMaximum", "below"),
+)
 
 
 def reference() -> str:
@@ -84,8 +90,12 @@ def _either(parts: list[Mapping[str, Any]], definitions: Mapping[str, Any]) -> s
 
 
 def _bounded(word: str, schema: Mapping[str, Any]) -> str:
-    bounds = [f"{words} {schema[key]:g}" for key, words in _BOUNDS if key in schema and schema[key] < 2**62]
+    bounds = [f"{words} {_number(schema[key])}" for key, words in _BOUNDS if key in schema and schema[key] < 2**62]
     return f"{word}, {', '.join(bounds)}" if bounds else word
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _default(value: object) -> str:
@@ -97,7 +107,7 @@ def _default(value: object) -> str:
         case Enum():
             return f'`"{value.value}"`'
         case tuple():
-            return f"`[{', '.join(f'"{item}"' for item in value)}]`"
+            return f"`{json.dumps([str(item) for item in value])}`"
         case str() | Path():
             return f'`"{value}"`'
         case date():
