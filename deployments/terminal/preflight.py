@@ -3,16 +3,14 @@
 Everything here is done again, and recorded, by the session itself; this only spares a person the wait for Prefect.
 """
 
-import contextlib
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import date
 
-from tasks.composition import Desk, assemble, feed_kind
-from trading.bar_validation import BarsRefused
+from tasks.composition import assemble, feed_kind
 from trading.calendar import TradingHours
 from trading.sessions import SessionState, SessionSummary
-from trading.settings import FeedKind, Settings
+from trading.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +35,7 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
     """
     kind = feed_kind(settings, session_date)
     named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
-    # The first bar is looked at now, also where the session itself will wait a minute for it.
-    hasty = named.model_copy(update={"session": settings.session.model_copy(update={"pace": "max"})})
-    with assemble(hasty, session_date) as desk:
+    with assemble(named, session_date) as desk:
         known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=kind.value)
         found = desk.store.ledger.find_session(desk.agent.session_id)
         completed = None
@@ -47,14 +43,5 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
             # Refuses where the same day was traded with something else, and writes nothing.
             desk.agent.open_session()
             completed = desk.agent.summary()
-        elif kind is FeedKind.RECORDED:
-            _look_for_bars(desk)
         resumed = found is not None and found.last_bar_time is not None
         return Preflight(named, desk.agent.session_id, desk.hours, resumed, completed)
-
-
-def _look_for_bars(desk: Desk) -> None:
-    # What is wrong with a bar is for the session to find, because it records that.
-    with contextlib.suppress(BarsRefused):
-        desk.agent.load_warmup_data()
-        next(iter(desk.agent.live_bars()), None)
