@@ -44,6 +44,21 @@ format: $(VENV)/.dev
 rl: $(VENV)/.base
 	$(PIP) -e ".[rl]"
 
+# Figures go to .bench/results.json; nothing of this is part of `make test`.
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/benchmarks/bench_replay.py tests/benchmarks/bench_live_path.py tests/benchmarks/bench_session.py
+
+PEERS := .venv-peers
+
+$(PEERS)/.installed: tests/benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The same job done by others beside ours, each in an environment of its own.
+bench-peers: $(VENV)/.dev $(PEERS)/.installed
+	PEERS_PYTHON=$(PEERS)/bin/python $(BIN)/python -m pytest tests/benchmarks/bench_peers.py
+
 constraints:
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/pip install --quiet -e ".[dev,rl]"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -132,7 +132,7 @@ def trade_replay(wanted: Settings, bars: Mapping[str, BarColumns], directory: Pa
 
 
 def policy(wanted: Settings) -> SmaCrossover:
-    return SmaCrossover(**{name: int(value) for name, value in wanted.policy.parameters.items()})
+    return SmaCrossover(int(wanted.policy.parameters["fast"]), int(wanted.policy.parameters["slow"]))
 
 
 def answers(store: Store) -> dict[str, list[Any]]:
@@ -268,16 +268,11 @@ def test_a_policy_is_not_asked_about_later_bars(tmp_path: Path) -> None:
     wanted = settings(["SPY"])
     bars = market(wanted)
     cut = int(np.searchsorted(bars["SPY"].time, to_epoch_us(week()[-1].opens_at)))
-    other = bars["SPY"]
-    changed = BarColumns(
-        "SPY",
-        other.time,
-        *(
-            np.concatenate((column[:cut], column[cut:] * 2))
-            for column in (other.open, other.high, other.low, other.close)
-        ),
-        other.volume,
+    before_cut, after_cut = bars["SPY"].take(slice(cut)), bars["SPY"].take(slice(cut, None))
+    doubled = replace(
+        after_cut, open=after_cut.open * 2, high=after_cut.high * 2, low=after_cut.low * 2, close=after_cut.close * 2
     )
+    changed = before_cut.joined(doubled)
     (tmp_path / "changed").mkdir()
 
     before = trade_replay(wanted, bars, tmp_path)["decisions"]
