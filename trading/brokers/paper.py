@@ -6,7 +6,8 @@ with the object (replays, tests).
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from trading.bars import BarSlice
 from trading.brokers.paper_account import PaperAccount, PaperOrder
@@ -14,6 +15,9 @@ from trading.brokers.paper_file import PaperFile
 from trading.orders import Execution, OrderIntent, OrderStatus
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, OrderReport
 from trading.settings import PaperSettings
+
+_A_DAY = timedelta(days=1)
+"""Longer than any session; a session of an exchange east of UTC can lie on two dates."""
 
 
 class PaperBroker:
@@ -52,20 +56,20 @@ class PaperBroker:
         """Accept the order; the same id again acknowledges the order that is there."""
         known = self._orders.get(intent.client_order_id)
         if known is None:
-            known = self._account.accept(
-                PaperOrder(
-                    intent.client_order_id,
-                    f"P{len(self._orders) + 1}",
-                    intent.symbol,
-                    intent.side,
-                    intent.quantity,
-                    intent.time_in_force,
-                    intent.bar_time,
-                    OrderStatus.SUBMITTED,
-                    intent.created_at,
-                )
+            known = PaperOrder(
+                intent.client_order_id,
+                f"P{len(self._orders) + 1}",
+                intent.symbol,
+                intent.side,
+                intent.quantity,
+                intent.time_in_force,
+                intent.bar_time,
+                OrderStatus.ACCEPTED,
+                intent.created_at,
             )
+            # What the file does not have was never accepted.
             self._remember([known])
+            self._account.accept(known)
         return Acknowledgement(known.client_order_id, known.broker_order_id, known.status)
 
     def cancel(self, client_order_id: str) -> None:
@@ -73,9 +77,9 @@ class PaperBroker:
         order = self._orders.get(client_order_id)
         if order is None or order.status.is_final:
             return
-        ended = self._account.cancel(client_order_id, self._account.last_bar_time or order.status_at)
-        if ended is not None:
-            self._end([ended])
+        at = self._account.last_bar_time or order.status_at
+        self._end([replace(order, status=OrderStatus.CANCELLED, status_at=at)])
+        self._account.cancel(client_order_id, at)
 
     def find_order(self, client_order_id: str) -> BrokerOrder | None:
         """The order under this id; None when it never came here."""
@@ -133,16 +137,16 @@ class PaperBroker:
         executions: Sequence[Execution] = (),
         last_bar_time: datetime | None = None,
     ) -> None:
-        for order in orders:
-            self._orders[order.client_order_id] = order
         if self._file is not None:
             self._file.save(orders, executions, last_bar_time)
+        for order in orders:
+            self._orders[order.client_order_id] = order
 
     def _replay_news(self, executions: Sequence[Execution]) -> None:
-        """Bring all of the newest order's day again: whoever connects may have missed it."""
+        """Bring all of the day before the newest order again: whoever connects may have missed it."""
         if not self._orders:
             return
         newest = max(order.decided_on for order in self._orders.values())
-        today = {order_id for order_id, order in self._orders.items() if order.decided_on.date() == newest.date()}
+        today = {order_id: order for order_id, order in self._orders.items() if order.decided_on > newest - _A_DAY}
         self._news += [execution for execution in executions if execution.client_order_id in today]
-        self._news += [self._orders[order_id].report() for order_id in today]
+        self._news += [order.report() for order in today.values()]

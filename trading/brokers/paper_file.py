@@ -70,24 +70,42 @@ class PaperFile:
         try:
             # Prefect may run the task that sends on another thread than the one that opened; never two at once.
             self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-            elif version > _SCHEMA_VERSION:
-                raise BrokerUnavailable(
-                    f"The paper account {path} was written by a newer version of openbell (format {version}, this one "
-                    f"knows {_SCHEMA_VERSION}). Update openbell, or set broker.paper.path to another file."
-                )
         except sqlite3.Error as error:
             raise self._unavailable("opened", error) from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self.close()
+            raise self._unavailable("opened", error) from error
+        except BrokerUnavailable:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make an empty file an account's; a file of something else is left exactly as it is."""
+        connection = self._connection
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not (version and {"account", "orders", "executions"} <= tables):
+            raise BrokerUnavailable(
+                f"The file {self.path} is an SQLite database of something else: it has the tables "
+                f"{', '.join(sorted(tables)[:5])}. Set broker.paper.path to another file."
+            )
+        if version > _SCHEMA_VERSION:
+            raise BrokerUnavailable(
+                f"The paper account {self.path} was written by a newer version of openbell (format {version}, this one "
+                f"knows {_SCHEMA_VERSION}). Update openbell, or set broker.paper.path to another file."
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if not tables:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
 
     def load(self, initial_cash: Decimal) -> StoredAccount:
         """The account; a file without one starts it with ``initial_cash``."""
         try:
             self._connection.execute(
-                "INSERT INTO account (name, initial_cash) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
+                "INSERT INTO account (name, initial_cash) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM account)",
                 (self._account, str(initial_cash)),
             )
             rows = self._connection.execute("SELECT name, initial_cash, last_bar_time FROM account").fetchall()
