@@ -70,7 +70,6 @@ class OrchestratorAgent:
         self._warmup: dict[str, BarColumns] = {}
         self._record: SessionRecord | None = None
         self._loop: ExecutionLoop | None = None
-        self._last_bar_time: datetime | None = None
 
     # The session, step by step
 
@@ -93,7 +92,7 @@ class OrchestratorAgent:
             self.end_of_session()
             self.reconcile("close")
         except BaseException as error:
-            self.abandon_session(error)
+            self.abandon_session(error, str(error))
             raise
         return self.close_session(SessionState.COMPLETED)
 
@@ -106,15 +105,14 @@ class OrchestratorAgent:
         """
         ledger, settings = self._ports.ledger, self.settings
         found = ledger.find_session(self.session_id)
-        if found is not None and found.state is not SessionState.REFUSED:
+        if found is not None and (found.state is not SessionState.REFUSED or found.last_bar_time is not None):
             self._require_same_session(found)
             if found.state is SessionState.COMPLETED:
                 self._record = found
                 return found
         resumed = found if found is not None and found.last_bar_time is not None else None
         self._load_book(resumed)
-        if resumed is None:
-            self._require_chronology()
+        self._require_chronology(resumed)
         self._record = record = self._running(resumed)
         loop = ExecutionLoop(
             record,
@@ -142,13 +140,12 @@ class OrchestratorAgent:
             )
         ledger.open_session(record)
         self._loop = loop
-        self._last_bar_time = record.last_bar_time
         return record
 
     def load_warmup_data(self) -> dict[str, BarColumns]:
         """Read the bars that the policy needs before its first decision, from this session's past."""
         self._warmup = self.live_data_loader.load_warmup_data(
-            self.settings.session.symbols, self._look_back, self.hours, self._resume_at
+            self.settings.session.symbols, self._look_back, self.hours, self._now
         )
         return self._warmup
 
@@ -158,9 +155,7 @@ class OrchestratorAgent:
         Raises ``DataNotFit`` when a finding is set to refuse; what was found is recorded either way.
         """
         try:
-            _, findings = self.live_data_loader.validate_data(
-                self._warmup, self._look_back, self.hours, self._resume_at
-            )
+            _, findings = self.live_data_loader.validate_data(self._warmup, self._look_back, self.hours, self._now)
         except BarsRefused as refused:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
             raise
@@ -175,12 +170,10 @@ class OrchestratorAgent:
         does not answer: silence is never "flat".
         """
         at = self._now
-        entries = LedgerEntries()
-        self.loop.book_reports(entries, at)
-        entries.order_events += self.order_router.resolve(at, self._still_to_come)
-        self.loop.book_reports(entries, at)
-        if entries:
-            self._ports.ledger.commit(self.session_id, entries)
+        # News comes once: it is committed before the broker is asked anything that it may not answer.
+        self._book_news(at)
+        self._committed(self.order_router.resolve(at, self._still_to_come))
+        self._book_news(at)
         account = self.order_router.broker_account()
         found = self.pnl_tracker.synchronize_portfolio_state_with_broker(account)
         found += compare_orders(self.order_router.get_open_orders().values(), account)
@@ -198,8 +191,21 @@ class OrchestratorAgent:
         return found
 
     def live_bars(self) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
-        """The session's bars as they come, validated; those processed before a restart are not repeated."""
-        return self.live_data_loader.live_bars(self.settings.session.symbols, self.hours, self._resume_at)
+        """The session's bars as they come, validated; those processed before a restart are not repeated.
+
+        A finding that refuses to go on is recorded. Raises ``StoppedEarly`` for it in mid-session, ``BarsRefused``
+        while nothing was traded.
+        """
+        self.loop.announce_start()
+        try:
+            yield from self.live_data_loader.live_bars(
+                self.settings.session.symbols, self.hours, self.loop.last_bar_time
+            )
+        except BarsRefused as refused:
+            self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
+            if self.loop.last_bar_time is None:
+                raise
+            raise StoppedEarly(str(refused)) from refused
 
     def process_new_bar(self, moment: BarSlice, findings: Sequence[DataFinding] = ()) -> RoutedBar:
         """One bar, all the way: decide -> risk -> route."""
@@ -215,9 +221,7 @@ class OrchestratorAgent:
 
     def route(self, assessed: AssessedBar) -> RoutedBar:
         """Stage three of a bar (see ``ExecutionLoop.route``)."""
-        routed = self.loop.route(assessed)
-        self._last_bar_time = routed.bar_time
-        return routed
+        return self.loop.route(assessed)
 
     def end_of_session(self) -> None:
         """The bell: a simulated market closes, and what it still had to say is booked."""
@@ -232,18 +236,20 @@ class OrchestratorAgent:
     def close_session(self, state: SessionState, reason: str = "") -> SessionSummary:
         """Write the session's end and let the observers finish; returns what it came to."""
         self._ports.ledger.close_session(self.session_id, state, self._ports.wall.now(), reason)
-        self.loop.announce(HookEvent.TRADING_STOPPED, self._last_bar_time, {"state": state, "reason": reason})
+        self.loop.announce_stop({"state": state, "reason": reason})
         self._observers.close()
         return self.summary()
 
-    def abandon_session(self, error: BaseException) -> None:
-        """Write down that the session ended with ``error``, as well as that can be done.
+    def abandon_session(self, error: BaseException, reason: str) -> None:
+        """Write down that the session ended with ``error`` and why, as well as that can be done.
 
         A ledger that cannot be written keeps the session as RUNNING; starting it again goes on where it stopped.
         """
-        state = SessionState.REFUSED if isinstance(error, RefusedToTrade) else SessionState.STOPPED
+        nothing_traded = self.loop.last_bar_time is None
+        refused = isinstance(error, RefusedToTrade) and nothing_traded
+        state = SessionState.REFUSED if refused else SessionState.STOPPED
         try:
-            self.close_session(state, str(error) or type(error).__name__)
+            self.close_session(state, reason or type(error).__name__)
         except StoreError:
             _log.exception("session end not recorded session_id=%s", self.session_id)
 
@@ -271,7 +277,7 @@ class OrchestratorAgent:
 
     def start_live_trading_loop(self, should_stop: Callable[[], bool] = bool) -> int:
         """Trade the session's bars (see ``ExecutionLoop.start_live_trading_loop``)."""
-        return self.loop.start_live_trading_loop(self._resume_at, should_stop)
+        return self.loop.start_live_trading_loop(self.loop.last_bar_time, should_stop)
 
     def calculate_shares_and_action(self, action: Action, symbol: str) -> OrderDelta:
         """The order that ``action`` would ask for now; sends nothing."""
@@ -316,9 +322,10 @@ class OrchestratorAgent:
     @property
     def _now(self) -> datetime:
         """The session's time: never before its open, and at a bar's end once bars were processed."""
-        if self._last_bar_time is None:
+        last = self.loop.last_bar_time
+        if last is None:
             return self.hours.opens_at
-        return min(self._last_bar_time + self.settings.session.timeframe.length, self.hours.closes_at)
+        return min(last + self.settings.session.timeframe.length, self.hours.closes_at)
 
     @property
     def _look_back(self) -> int:
@@ -326,12 +333,14 @@ class OrchestratorAgent:
         settings = self.settings
         return max(self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars)
 
-    @property
-    def _resume_at(self) -> datetime | None:
-        return self._record.last_bar_time if self._record is not None else None
-
     def _save_intents(self, intents: Sequence[OrderIntent]) -> None:
         self._ports.ledger.commit(self.session_id, LedgerEntries(intents=list(intents)))
+
+    def _book_news(self, at: datetime) -> None:
+        entries = LedgerEntries()
+        self.loop.book_reports(entries, at)
+        if entries:
+            self._ports.ledger.commit(self.session_id, entries)
 
     def _committed(self, events: list[OrderEvent]) -> list[OrderEvent]:
         if events:
@@ -342,7 +351,8 @@ class OrchestratorAgent:
         """Whether the bar of this order is about to be processed again."""
         if order.intent.session_id != self.session_id:
             return False
-        return self._last_bar_time is None or order.intent.bar_time > self._last_bar_time
+        last = self.loop.last_bar_time
+        return last is None or order.intent.bar_time > last
 
     def _load_book(self, resumed: SessionRecord | None) -> None:
         ledger = self._ports.ledger
@@ -387,6 +397,7 @@ class OrchestratorAgent:
                 ("timeframe", before.session.timeframe, now.session.timeframe),
                 ("sizing", before.sizing, now.sizing),
                 ("orders", before.orders, now.orders),
+                ("book", before.book, now.book),
             )
             if was != wanted
         ]
@@ -397,16 +408,26 @@ class OrchestratorAgent:
                 "name another strategy (--strategy) or account (--account), or use another database (--db)."
             )
 
-    def _require_chronology(self) -> None:
-        """A position that was opened later in time cannot be valued on an earlier day."""
+    def _require_chronology(self, resumed: SessionRecord | None) -> None:
+        """An account goes forward in time.
+
+        A position that was opened later cannot be valued on an earlier day, and a session that stopped is not taken
+        up once the account has gone on without it.
+        """
         last = self._ports.ledger.last_bar_time(self._account)
         held = self.pnl_tracker.held_symbols
-        if last is not None and last >= self.hours.opens_at and held:
-            raise AlreadyTraded(
-                f"Account {self._account} holds {', '.join(held)} since {last.date().isoformat()}; a session on "
-                f"{self.hours.session_date.isoformat()} would trade in its past. Name another account (--account) or "
-                "use another database (--db)."
-            )
+        if resumed is not None:
+            in_its_past = last is not None and resumed.last_bar_time is not None and last > resumed.last_bar_time
+        else:
+            in_its_past = last is not None and last >= self.hours.opens_at and bool(held)
+        if not in_its_past or last is None:
+            return
+        holding = f" and holds {', '.join(held)}" if held else ""
+        raise AlreadyTraded(
+            f"Account {self._account} has traded up to {self.hours.local(last).date().isoformat()}{holding}; a session "
+            f"on {self.hours.session_date.isoformat()} would trade in its past. Name another account (--account) or "
+            "use another database (--db)."
+        )
 
     def _compare_with_rebuild(self) -> list[Discrepancy]:
         """The book must equal a fold over the ledger's fills; anything else is a bug worth stopping for."""

@@ -1,6 +1,135 @@
-"""One Hypothesis profile for everything below: the same examples on every run, and never many of them."""
+"""One Hypothesis profile for everything below (the same examples on every run, never many of them), and a desk to trade
+at: real stores and a real paper account on ``tmp_path`` around whatever policy and bars a test needs."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
 from hypothesis import settings
+
+from storage.store import Store, open_store
+from tasks.composition import Desk, build_policy
+from trading.bars import Bar, BarColumns, RawSlice, to_epoch_us
+from trading.brokers.paper import PaperBroker
+from trading.brokers.paper_file import PaperFile
+from trading.calendar import TradingCalendar, TradingHours
+from trading.clocks.bar_clock import BarClock
+from trading.errors import DataNotFit
+from trading.feeds.moments import moments
+from trading.feeds.synthetic import SyntheticFeed
+from trading.hooks import Observers
+from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
+from trading.ports import Broker, Feed, Policy
+from trading.sessions import Mode
+from trading.settings import Settings
 
 settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
 settings.load_profile("openbell")
+
+
+class StandingWall:
+    """A person's clock that never moves: what it dates can be compared."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 6, 1, tzinfo=UTC)
+
+    def wait_until(self, moment: datetime) -> None:
+        del moment
+
+
+class Tape:
+    """A feed of given bars."""
+
+    mode = Mode.RECORDED
+
+    def __init__(self, bars: Sequence[Bar]) -> None:
+        symbols = dict.fromkeys(bar.symbol for bar in bars)
+        self._bars = {
+            symbol: BarColumns.of(symbol, [bar for bar in bars if bar.symbol == symbol]) for symbol in symbols
+        }
+
+    def history(self, symbol: str, start: datetime, end: datetime) -> BarColumns:
+        bars = self._bars.get(symbol)
+        if bars is None:
+            raise DataNotFit(f"no bars of {symbol}")
+        return bars.take((bars.time >= to_epoch_us(start)) & (bars.time < to_epoch_us(end)))
+
+    def stream(self, symbols: Sequence[str], hours: TradingHours, after: datetime | None) -> Iterator[RawSlice]:
+        rows = {symbol: self.history(symbol, hours.opens_at, hours.closes_at) for symbol in symbols}
+        if after is not None:
+            rows = {symbol: bars.take(bars.time > to_epoch_us(after)) for symbol, bars in rows.items()}
+        return moments(rows, hours, Settings().session.timeframe, BarClock(hours.opens_at))
+
+
+@pytest.fixture
+def tape() -> type[Tape]:
+    return Tape
+
+
+DeskMaker = Callable[..., contextlib.AbstractContextManager[Desk]]
+
+
+@pytest.fixture
+def at_desk(tmp_path: Path) -> DeskMaker:
+    """``with at_desk(day, decider=..., source=..., sizing={...}) as desk``: everything else is as in a real session.
+
+    Sessions of one test share the ledger ``ledger.duckdb`` and the account's file. ``wrap`` makes a broker of its
+    own out of the paper one.
+    """
+
+    @contextlib.contextmanager
+    def desk(
+        day: date = date(2026, 1, 5),
+        decider: Policy | None = None,
+        source: Feed | None = None,
+        observers: Observers | None = None,
+        account: str = "paper",
+        wrap: Callable[[PaperBroker], Broker] = lambda paper: paper,
+        **sections: Mapping[str, Any],
+    ) -> Iterator[Desk]:
+        wanted = Settings.model_validate(sections)
+        calendar = TradingCalendar(wanted.session.exchange, day)
+        hours = calendar.hours(day)
+        with contextlib.ExitStack() as stack:
+            store: Store = stack.enter_context(open_store(tmp_path / "ledger.duckdb"))
+            file = PaperFile(tmp_path / f"{account}.sqlite", account)
+            stack.callback(file.close)
+            paper = PaperBroker(account, wanted.broker.paper, hours.opens_at, file)
+            clock = BarClock(hours.opens_at)
+            timeframe = wanted.session.timeframe
+            ports = TradingPorts(
+                calendar,
+                clock,
+                StandingWall(),
+                source or SyntheticFeed(wanted.feed.synthetic, calendar, timeframe, clock),
+                wrap(paper),
+                decider or build_policy(wanted.policy),
+                store.ledger,
+                paper,
+            )
+            yield Desk(OrchestratorAgent(wanted, account, hours, ports, observers or Observers()), hours, store)
+
+    return desk
+
+
+_OF_THE_WALL = {"started_at", "ended_at", "latency_ms"}
+
+
+@pytest.fixture
+def facts() -> Callable[..., dict[str, list[tuple[object, ...]]]]:
+    """Rows of a closed ledger by table, in no order, without the columns that the wall clock writes."""
+
+    def read(path: Path, *tables: str) -> dict[str, list[tuple[object, ...]]]:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            found = {}
+            for table in tables:
+                cursor = connection.execute(f"SELECT * FROM {table}")
+                kept = [place for place, column in enumerate(cursor.description) if column[0] not in _OF_THE_WALL]
+                found[table] = sorted((tuple(row[place] for place in kept) for row in cursor.fetchall()), key=repr)
+            return found
+
+    return read
