@@ -133,12 +133,13 @@ def _file_source(settings: Settings) -> BarSource | None:
 def _next_date(settings: Settings, kind: FeedKind, account: str, store: Store, bars: BarSource) -> date:
     """The day that is meant when none is named: the invented market goes on, a recording has its newest day."""
     if kind is FeedKind.SYNTHETIC:
-        last = store.ledger.last_session_date(account, settings.strategy)
         first = settings.feed.synthetic.first_date
-        calendar = TradingCalendar(settings.session.exchange, last or first)
-        if last is not None:
-            return _unfinished(store, account, settings, last) or calendar.next_session_date(last)
-        return first if calendar.is_session(first) else calendar.next_session_date(first)
+        last = _last_date(store, account, settings)
+        if last is None:
+            calendar = TradingCalendar(settings.session.exchange, first)
+            return first if calendar.is_session(first) else calendar.next_session_date(first)
+        unfinished = _unfinished(store, account, settings, last)
+        return unfinished or TradingCalendar(settings.session.exchange, last).next_session_date(last)
     symbol = settings.session.symbols[0]
     span = bars.span(symbol)
     if span is None:
@@ -148,6 +149,16 @@ def _next_date(settings: Settings, kind: FeedKind, account: str, store: Store, b
             "Name another symbol with --symbols, or import its bars with 'openbell import-bars'."
         )
     return _session_date_at(settings, span[1])
+
+
+def _last_date(store: Store, account: str, settings: Settings) -> date | None:
+    """The newest date that the strategy has a session on, or that the account has traded under any strategy."""
+    own = store.ledger.last_session_date(account, settings.strategy)
+    newest = store.ledger.last_bar_time(account)
+    if newest is None:
+        return own
+    traded = TradingCalendar(settings.session.exchange, newest.date()).exchange_date(newest)
+    return traded if own is None else max(own, traded)
 
 
 def _unfinished(store: Store, account: str, settings: Settings, day: date) -> date | None:

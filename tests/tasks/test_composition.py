@@ -1,0 +1,141 @@
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.composition import account_name, assemble, build_policy, feed_kind, paper_account_path
+from trading.errors import BrokerUnavailable, ClosedDay, ConfigurationError, DataNotFit, StoppedEarly
+from trading.sessions import Mode, SessionState
+from trading.settings import FeedKind, PolicySettings, Settings
+
+MONDAY = date(2026, 1, 5)
+
+
+def quick(folder: Path, **sections: Any) -> Settings:
+    """A session of 13 bars on the invented market."""
+    document = {"session": {"timeframe": "30min"}, "store": {"path": folder / "l.duckdb"}, "policy": {"name": "flat"}}
+    return Settings.model_validate(document | sections)
+
+
+@pytest.mark.parametrize(
+    ("feed", "day", "meant"),
+    [
+        ({}, None, FeedKind.SYNTHETIC),
+        ({}, MONDAY, FeedKind.RECORDED),
+        ({"bars": "bars.csv"}, None, FeedKind.RECORDED),
+        ({"kind": "synthetic"}, MONDAY, FeedKind.SYNTHETIC),
+        ({"kind": "recorded"}, None, FeedKind.RECORDED),
+    ],
+)
+def test_the_feed_that_is_meant(feed: dict[str, str], day: date | None, meant: FeedKind) -> None:
+    assert feed_kind(Settings.model_validate({"feed": feed}), day) is meant
+
+
+def test_invented_prices_have_an_account_of_their_own() -> None:
+    assert account_name(Settings(), FeedKind.SYNTHETIC) == "synthetic"
+    assert account_name(Settings(), FeedKind.RECORDED) == "paper"
+    named = Settings.model_validate({"session": {"account": "mine"}})
+    assert account_name(named, FeedKind.SYNTHETIC) == "mine"
+
+
+def test_the_simulated_account_lies_beside_the_database_unless_it_is_named() -> None:
+    beside = Settings.model_validate({"store": {"path": "data/ledger.duckdb"}})
+    named = Settings.model_validate({"broker": {"paper": {"path": "elsewhere.sqlite"}}})
+    assert paper_account_path(beside, "paper") == Path("data/ledger.paper.sqlite")
+    assert paper_account_path(named, "paper") == Path("elsewhere.sqlite")
+
+
+def test_every_policy_is_built_by_its_name() -> None:
+    assert [build_policy(PolicySettings(name=name)).name for name in ("flat", "buy_and_hold", "sma_crossover")] == [
+        "flat",
+        "buy_and_hold",
+        "sma_crossover",
+    ]
+    assert (
+        build_policy(PolicySettings(parameters={"fast": 3, "slow": 7})).fingerprint == "sma_crossover(fast=3, slow=7)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "named"),
+    [
+        ("sma_crossover", {"quick": 3}, "has no parameter 'quick'; it has fast, slow"),
+        ("flat", {"fast": 3}, "has no parameter 'fast'; it has none"),
+        ("sma_crossover", {"fast": 2.5}, "fast = 2.5 is not a whole number"),
+        ("sma_crossover", {"fast": True}, "fast = True is not a whole number"),
+        ("sma_crossover", {"slow": "50"}, "slow = '50' is not a whole number"),
+        ("sma_crossover", {"fast": 50, "slow": 20}, "0 < fast < slow"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_is_named(name: Any, parameters: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        build_policy(PolicySettings(name=name, parameters=parameters))
+
+
+def test_a_notebook_trades_a_session(tmp_path: Path) -> None:
+    with assemble(quick(tmp_path), None) as desk:
+        summary = desk.agent.run_session()
+    assert (summary.session_id, summary.mode, summary.bars) == ("2026-01-05.synthetic.flat", Mode.SYNTHETIC, 13)
+    assert (tmp_path / "l.synthetic.sqlite").exists()
+
+
+def test_each_further_session_trades_the_next_day(tmp_path: Path) -> None:
+    days = []
+    for _ in range(2):
+        with assemble(quick(tmp_path), None) as desk:
+            days.append(desk.agent.run_session().session_date)
+    assert days == [date(2026, 1, 5), date(2026, 1, 6)]
+
+
+def test_the_first_day_is_the_first_session_from_the_date_that_is_set(tmp_path: Path) -> None:
+    # Friday 25 December 2026 is a holiday.
+    settings = quick(tmp_path, feed={"synthetic": {"first_date": "2026-12-25"}})
+    with assemble(settings, None) as desk:
+        assert desk.hours.session_date == date(2026, 12, 28)
+
+
+def test_a_session_that_was_stopped_is_the_next_one(tmp_path: Path) -> None:
+    with assemble(quick(tmp_path), None) as desk, pytest.raises(StoppedEarly):
+        desk.agent.run_session(lambda: True)
+    with assemble(quick(tmp_path), None) as desk:
+        summary = desk.agent.run_session()
+    assert (summary.session_date, summary.state) == (MONDAY, SessionState.COMPLETED)
+
+
+def test_another_strategy_goes_on_where_the_account_stands(tmp_path: Path) -> None:
+    holding = quick(tmp_path, policy={"name": "buy_and_hold"})
+    with assemble(holding, None) as desk:
+        assert desk.agent.run_session().fills == 1
+    with assemble(quick(tmp_path), None) as desk:
+        summary = desk.agent.run_session()
+    # It sells on Tuesday what the other one bought on Monday.
+    assert (summary.session_date, summary.fills) == (date(2026, 1, 6), 1)
+
+
+def test_a_holiday_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ClosedDay, match="New Year"),
+        assemble(quick(tmp_path, feed={"kind": "synthetic"}), date(2026, 1, 1)),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recorded_bars_that_nobody_imported_say_what_to_do(tmp_path: Path) -> None:
+    settings = quick(tmp_path, feed={"kind": "recorded"})
+    with pytest.raises(DataNotFit, match="import-bars"), assemble(settings, None):
+        pass
+
+
+def test_two_accounts_do_not_share_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "one.sqlite"
+    mine = quick(tmp_path, session={"account": "mine"}, broker={"paper": {"path": file}})
+    yours = quick(tmp_path, session={"account": "yours"}, broker={"paper": {"path": file}})
+    with assemble(mine, None):
+        pass
+    with pytest.raises(BrokerUnavailable, match="belongs to account mine"), assemble(yours, None):
+        pass
+    with assemble(mine, None) as desk:
+        assert desk.agent.open_session().starting_equity == Decimal(100_000)
