@@ -75,7 +75,9 @@ class Bar:
     volume: int | None
 
     def __post_init__(self) -> None:
-        if not (0 < self.low <= self.open <= self.high and self.low <= self.close <= self.high):
+        prices = (self.open, self.high, self.low, self.close)
+        finite = all(price.is_finite() for price in prices)
+        if not (finite and 0 < self.low <= self.open <= self.high and self.low <= self.close <= self.high):
             raise ValueError(
                 f"{self.symbol} {self.bar_time.isoformat()}: not a bar: "
                 f"open {self.open} high {self.high} low {self.low} close {self.close}"

@@ -120,7 +120,7 @@ class OrderIntent:
     def __post_init__(self) -> None:
         if self.quantity <= 0:
             raise ValueError(f"order {self.client_order_id}: quantity {self.quantity} is not positive")
-        if not self.reference_price > 0:
+        if not (self.reference_price.is_finite() and self.reference_price > 0):
             raise ValueError(f"order {self.client_order_id}: reference price {self.reference_price} is not positive")
 
 
@@ -152,8 +152,10 @@ class Execution:
     executed_at: datetime
 
     def __post_init__(self) -> None:
-        if self.quantity <= 0 or not self.price > 0:
+        if self.quantity <= 0 or not (self.price.is_finite() and self.price > 0):
             raise ValueError(f"execution {self.exec_id}: quantity {self.quantity} at {self.price} is not an execution")
+        if self.commission is not None and not self.commission.is_finite():
+            raise ValueError(f"execution {self.exec_id}: commission {self.commission} is not an amount")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,495 @@
+import threading
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.store import open_store
+from trading.bars import Bar, BarSlice
+from trading.brokers.paper import PaperBroker
+from trading.decisions import Action
+from trading.errors import BrokerUnavailable, HookMayNotTrade, OrderRefused, OutcomeUnknown, StoreError
+from trading.hooks import Happening, Observers
+from trading.order_router import OrderDelta, OrderRouter, OrderScope
+from trading.orders import Execution, OpenOrder, OrderIntent, OrderStatus, Side
+from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
+from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
+from trading.settings import OrderSettings, PaperSettings, SizingSettings
+
+OPEN = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
+SCOPE = OrderScope("2026-01-05.paper.sma", "sma", "paper", date(2026, 1, 5))
+
+
+def at(minute: int) -> datetime:
+    return OPEN + timedelta(minutes=minute)
+
+
+class Wire:
+    """A broker behind a line that can fail: each answer that is set is given once, then everything is accepted."""
+
+    source = "wire"
+
+    def __init__(self) -> None:
+        self.answers: list[Exception] = []
+        self.arrives = True
+        self.sent: list[OrderIntent] = []
+        self.cancelled: list[str] = []
+        self.orders: dict[str, BrokerOrder] = {}
+        self.news: list[OrderReport | Execution] = []
+
+    def submit(self, intent: OrderIntent) -> Acknowledgement:
+        self.sent.append(intent)
+        order_id = intent.client_order_id
+        if self.arrives:
+            self.orders[order_id] = BrokerOrder(
+                order_id, f"B{len(self.sent)}", intent.symbol, intent.side, intent.quantity, 0, OrderStatus.ACCEPTED
+            )
+        if self.answers:
+            raise self.answers.pop(0)
+        return Acknowledgement(order_id, f"B{len(self.sent)}", OrderStatus.ACCEPTED)
+
+    def cancel(self, client_order_id: str) -> None:
+        self.cancelled.append(client_order_id)
+        if self.answers:
+            raise self.answers.pop(0)
+
+    def find_order(self, client_order_id: str) -> BrokerOrder | None:
+        if self.answers:
+            raise self.answers.pop(0)
+        return self.orders.get(client_order_id)
+
+    def poll(self) -> tuple[OrderReport | Execution, ...]:
+        news, self.news = tuple(self.news), []
+        return news
+
+    def account(self) -> BrokerAccount:
+        return BrokerAccount("paper", Decimal(0), (), ())
+
+
+class Desk:
+    """A router with everything it was asked to save."""
+
+    def __init__(self, broker: Wire | PaperBroker | None = None, **orders: object) -> None:
+        self.broker = broker or Wire()
+        self.saved: list[OrderIntent] = []
+        self.router = OrderRouter(
+            SCOPE, SizingSettings(), OrderSettings.model_validate(orders), self.broker, self.saved.extend
+        )
+
+    def intent(self, side: Side, quantity: int, minute: int = 0, symbol: str = "SPY") -> OrderIntent:
+        return self.router.intent(symbol, side, quantity, Decimal(100), at(minute), at(minute + 1))
+
+    def place(self, side: Side, quantity: int, minute: int = 0, symbol: str = "SPY") -> str:
+        intent = self.intent(side, quantity, minute, symbol)
+        self.router.place_order(approved(intent))
+        return intent.client_order_id
+
+    def delta(self, action: Action, position: int, size: int = 100) -> OrderDelta:
+        return self.router.calculate_shares_and_action(action, "SPY", position, lambda: size)
+
+    @property
+    def statuses(self) -> list[OrderStatus]:
+        return [order.status for order in self.router.get_open_orders().values()]
+
+
+def approved(intent: OrderIntent) -> ApprovedOrder:
+    return ApprovedOrder(intent, PreTradeVerdict(intent.quantity, ()))
+
+
+def wired(desk: Desk) -> Wire:
+    assert isinstance(desk.broker, Wire)
+    return desk.broker
+
+
+def executed(order_id: str, quantity: int, exec_id: str = "x") -> Execution:
+    return Execution(exec_id, order_id, "SPY", Side.BUY, quantity, Decimal(100), Decimal(1), at(1))
+
+
+# From a target to an order
+
+
+@pytest.mark.parametrize(
+    ("action", "position", "target", "side", "quantity"),
+    [
+        (Action.BUY, 0, 100, Side.BUY, 100),
+        # What has the wanted direction is kept as it is, whatever a new position would be.
+        (Action.BUY, 30, 30, None, 0),
+        (Action.BUY, 300, 300, None, 0),
+        (Action.SELL, 70, 0, Side.SELL, 70),
+        (Action.SELL, 0, 0, None, 0),
+        (Action.HOLD, 70, 70, None, 0),
+        (Action.HOLD, 0, 0, None, 0),
+        # A short position that is there from elsewhere is not made larger, and a BUY turns it.
+        (Action.SELL, -40, -40, None, 0),
+        (Action.BUY, -40, 100, Side.BUY, 140),
+    ],
+)
+def test_the_order_is_what_lies_between_the_position_and_what_is_wanted(
+    action: Action, position: int, target: int, side: Side | None, quantity: int
+) -> None:
+    assert Desk().delta(action, position) == OrderDelta(target, side, quantity, ())
+
+
+@pytest.mark.parametrize(
+    ("action", "position", "target", "side", "quantity"),
+    [
+        (Action.SELL, 0, -100, Side.SELL, 100),
+        (Action.SELL, 70, -100, Side.SELL, 170),
+        (Action.SELL, -30, -30, None, 0),
+        (Action.BUY, -30, 100, Side.BUY, 130),
+    ],
+)
+def test_where_shorts_are_allowed_selling_goes_on_below_zero(
+    action: Action, position: int, target: int, side: Side | None, quantity: int
+) -> None:
+    assert Desk(allow_short=True).delta(action, position) == OrderDelta(target, side, quantity, ())
+
+
+def test_a_size_is_asked_for_only_when_a_position_is_opened() -> None:
+    def size() -> int:
+        raise AssertionError("asked")
+
+    router = Desk().router
+    router.calculate_shares_and_action(Action.SELL, "SPY", 50, size)
+    router.calculate_shares_and_action(Action.BUY, "SPY", 50, size)
+    router.calculate_shares_and_action(Action.HOLD, "SPY", 0, size)
+
+
+def test_an_order_that_works_in_the_wanted_direction_is_enough() -> None:
+    desk = Desk()
+    desk.place(Side.BUY, 100)
+    assert desk.delta(Action.BUY, 0) == OrderDelta(100, None, 0, ())
+    # 40 of it filled: still the same 100.
+    desk.router.note_fill(executed(next(iter(desk.router.get_open_orders())), 40))
+    assert desk.delta(Action.BUY, 40) == OrderDelta(100, None, 0, ())
+
+
+def test_an_opposing_order_is_cancelled_and_not_counted_on() -> None:
+    desk = Desk()
+    bought = desk.place(Side.BUY, 50)
+    # 100 are held and 50 might come: only what is held is sold.
+    assert desk.delta(Action.SELL, 100) == OrderDelta(0, Side.SELL, 100, (bought,))
+    # Nothing is held: there is nothing to sell, only something to cancel.
+    assert desk.delta(Action.SELL, 0) == OrderDelta(0, None, 0, (bought,))
+
+
+def test_a_changed_mind_cancels_the_exit_and_buys_nothing_twice() -> None:
+    desk = Desk()
+    sold = desk.place(Side.SELL, 100)
+    assert desk.delta(Action.BUY, 100, size=100) == OrderDelta(100, None, 0, (sold,))
+
+
+def test_orders_of_another_symbol_do_not_matter() -> None:
+    desk = Desk()
+    desk.place(Side.BUY, 50, symbol="QQQ")
+    assert desk.delta(Action.BUY, 0) == OrderDelta(100, Side.BUY, 100, ())
+    assert (desk.router.working_shares("SPY", Side.BUY), desk.router.working_shares("QQQ", Side.BUY)) == (0, 50)
+
+
+def test_open_buys_promise_their_cash_and_sales_promise_none() -> None:
+    desk = Desk()
+    desk.place(Side.BUY, 50)
+    desk.place(Side.SELL, 10, minute=1)
+    desk.router.note_fill(executed(next(iter(desk.router.get_open_orders())), 20))
+    assert desk.router.promised_cash() == Decimal(3_000)
+
+
+WORKING = st.lists(st.tuples(st.sampled_from(Side), st.integers(1, 300)), max_size=4)
+
+
+@given(
+    action=st.sampled_from(Action),
+    position=st.integers(0, 300),
+    working=WORKING,
+    size=st.integers(0, 300),
+)
+def test_without_shorts_no_order_sells_more_than_is_held(
+    action: Action, position: int, working: list[tuple[Side, int]], size: int
+) -> None:
+    desk = Desk()
+    selling = 0
+    for minute, (side, quantity) in enumerate(working):
+        # Working sales never exceed what is held: that is what is to be kept true.
+        quantity = min(quantity, position - selling) if side is Side.SELL else quantity
+        if quantity:
+            desk.place(side, quantity, minute)
+            selling += quantity if side is Side.SELL else 0
+    delta = desk.delta(action, position, size)
+    if delta.side is Side.SELL:
+        assert selling + delta.quantity <= position
+    assert delta.quantity >= 0
+    assert (delta.side is None) == (delta.quantity == 0)
+    sides = {order_id: order.intent.side for order_id, order in desk.router.get_open_orders().items()}
+    assert all(sides[order_id] is not delta.side for order_id in delta.cancels)
+
+
+@given(
+    action=st.sampled_from([Action.BUY, Action.SELL]),
+    position=st.integers(-300, 300),
+    working=WORKING,
+    size=st.integers(1, 300),
+    allow_short=st.booleans(),
+)
+def test_an_order_that_fills_while_the_others_are_cancelled_reaches_the_target(
+    action: Action, position: int, working: list[tuple[Side, int]], size: int, allow_short: bool
+) -> None:
+    desk = Desk(allow_short=allow_short)
+    for minute, (side, quantity) in enumerate(working):
+        desk.place(side, quantity, minute)
+    delta = desk.delta(action, position, size)
+    if delta.side is None:
+        return
+    kept = [
+        order.signed_remaining
+        for order_id, order in desk.router.get_open_orders().items()
+        if order_id not in delta.cancels
+    ]
+    assert position + sum(kept) + delta.side.sign * delta.quantity == delta.target_quantity
+
+
+# From an order to the broker
+
+
+def test_an_intent_is_saved_before_it_is_sent_and_the_steps_come_back() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 10)
+    events = desk.router.place_order(approved(intent))
+    assert desk.saved == wired(desk).sent == [intent]
+    assert [(event.status, event.broker_order_id) for event in events] == [
+        (OrderStatus.SUBMITTED, None),
+        (OrderStatus.ACCEPTED, "B1"),
+    ]
+    assert desk.statuses == [OrderStatus.ACCEPTED]
+
+
+def test_an_intent_that_cannot_be_saved_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    with open_store(path):
+        pass
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE orders RENAME COLUMN reference_price TO something_else")
+    wire = Wire()
+    with open_store(path) as store:
+
+        def save(intents: Sequence[OrderIntent]) -> None:
+            store.ledger.commit(SCOPE.session_id, LedgerEntries(intents=list(intents)))
+
+        router = OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, save)
+        intent = router.intent("SPY", Side.BUY, 10, Decimal(100), OPEN, OPEN)
+        with pytest.raises(StoreError):
+            router.place_order(approved(intent))
+    assert wire.sent == []
+    assert router.get_open_orders() == {}
+
+
+def test_several_orders_of_a_bar_are_saved_together_before_the_first_is_sent() -> None:
+    desk = Desk()
+    sent_when_saved: list[int] = []
+    router = OrderRouter(
+        SCOPE,
+        SizingSettings(),
+        OrderSettings(),
+        desk.broker,
+        lambda intents: sent_when_saved.extend(len(wired(desk).sent) for _ in intents),
+    )
+    both = [router.intent(symbol, Side.BUY, 10, Decimal(100), OPEN, OPEN) for symbol in ("SPY", "QQQ")]
+    router.place_orders([approved(intent) for intent in both])
+    assert sent_when_saved == [0, 0]
+    assert wired(desk).sent == both
+
+
+def test_the_same_order_again_is_sent_once() -> None:
+    desk = Desk()
+    for _ in range(3):
+        desk.place(Side.BUY, 10)
+    assert len(wired(desk).sent) == 1
+
+
+def test_an_order_is_approved_for_no_more_than_risk_let_through() -> None:
+    with pytest.raises(ValueError, match="10 shares, approved 9"):
+        ApprovedOrder(Desk().intent(Side.BUY, 10), PreTradeVerdict(9, ()))
+
+
+def test_a_refused_order_is_over_and_says_why() -> None:
+    desk = Desk()
+    wired(desk).answers = [OrderRefused("not today")]
+    events = desk.router.place_order(approved(desk.intent(Side.BUY, 10)))
+    assert [(event.status, event.detail) for event in events][-1] == (OrderStatus.REJECTED, "not today")
+    assert desk.router.get_open_orders() == {}
+
+
+@pytest.mark.parametrize("silence", [OutcomeUnknown("no answer"), BrokerUnavailable("line is dead")])
+def test_an_order_without_an_answer_is_unknown_and_counts_as_working(silence: Exception) -> None:
+    desk = Desk()
+    wired(desk).answers = [silence]
+    desk.place(Side.BUY, 100)
+    assert desk.statuses == [OrderStatus.UNKNOWN]
+    assert desk.delta(Action.BUY, 0) == OrderDelta(100, None, 0, ())
+
+
+def test_an_unknown_order_that_arrived_is_found_by_asking() -> None:
+    desk = Desk()
+    wired(desk).answers = [OutcomeUnknown("no answer")]
+    desk.place(Side.BUY, 100)
+    [event] = desk.router.resolve(at(2), lambda _: False)
+    assert (event.status, event.detail, event.broker_order_id) == (OrderStatus.ACCEPTED, "found at the broker", "B1")
+    assert desk.router.resolve(at(3), lambda _: False) == []
+    assert len(wired(desk).sent) == 1
+
+
+def test_an_unknown_order_that_never_arrived_is_over() -> None:
+    desk = Desk()
+    wired(desk).arrives, wired(desk).answers = False, [OutcomeUnknown("no answer")]
+    desk.place(Side.BUY, 100)
+    [event] = desk.router.resolve(at(2), lambda _: False)
+    assert (event.status, event.detail) == (OrderStatus.EXPIRED, "never reached the broker")
+    assert desk.delta(Action.BUY, 0).quantity == 100
+
+
+def test_an_unsent_order_whose_bar_comes_again_is_left_for_that_bar() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)])
+    assert desk.router.resolve(at(1), lambda _: True) == []
+    assert desk.router.get_open_orders() == {}
+    desk.router.place_order(approved(intent))
+    assert wired(desk).sent == [intent]
+
+
+def test_an_order_found_filled_waits_for_its_executions() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    desk.router.recover([OpenOrder(intent, OrderStatus.SUBMITTED, 0)])
+    order_id = intent.client_order_id
+    wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 100, OrderStatus.FILLED)
+    [event] = desk.router.resolve(at(1), lambda _: False)
+    assert event.status is OrderStatus.ACCEPTED
+    assert desk.router.working_shares("SPY", Side.BUY) == 100
+
+
+def test_a_broker_that_is_silent_when_asked_is_not_taken_for_a_no() -> None:
+    desk = Desk()
+    wired(desk).answers = [OutcomeUnknown("no answer"), BrokerUnavailable("still dead")]
+    desk.place(Side.BUY, 100)
+    with pytest.raises(BrokerUnavailable):
+        desk.router.resolve(at(2), lambda _: False)
+    assert desk.statuses == [OrderStatus.UNKNOWN]
+
+
+# News
+
+
+def test_late_and_repeated_reports_are_absorbed() -> None:
+    desk = Desk()
+    order_id = desk.place(Side.BUY, 10)
+
+    def told(*statuses: OrderStatus) -> list[OrderStatus]:
+        wired(desk).news = [OrderReport(order_id, "B1", status, at(1)) for status in statuses]
+        return [event.status for event in desk.router.collect()[0]]
+
+    assert told(OrderStatus.ACCEPTED, OrderStatus.SUBMITTED) == []
+    assert told(OrderStatus.PARTIALLY_FILLED, OrderStatus.PARTIALLY_FILLED) == [OrderStatus.PARTIALLY_FILLED]
+    assert told(OrderStatus.ACCEPTED, OrderStatus.FILLED, OrderStatus.FILLED, OrderStatus.CANCELLED) == [
+        OrderStatus.FILLED
+    ]
+    assert desk.router.get_open_orders() == {}
+
+
+def test_a_report_of_an_unknown_order_is_passed_over_and_its_execution_is_not() -> None:
+    desk = Desk()
+    wired(desk).news = [OrderReport("stranger", "B9", OrderStatus.FILLED, at(1)), executed("stranger", 5)]
+    events, fills = desk.router.collect()
+    assert events == []
+    assert [(fill.execution.exec_id, fill.session_id, fill.source) for fill in fills] == [
+        ("x", SCOPE.session_id, "wire")
+    ]
+
+
+def test_a_fill_belongs_to_the_session_that_ordered_it() -> None:
+    desk = Desk()
+    intent = OrderIntent("old", "2026-01-02.paper.sma", "paper", at(0), "SPY", Side.BUY, 10, Decimal(100), at(0))
+    desk.router.recover([OpenOrder(intent, OrderStatus.ACCEPTED, 0)])
+    wired(desk).news = [executed("old", 5)]
+    assert [fill.session_id for fill in desk.router.collect()[1]] == ["2026-01-02.paper.sma"]
+
+
+def test_a_cancel_is_asked_for_once_and_confirmed_by_news() -> None:
+    desk = Desk()
+    order_id = desk.place(Side.BUY, 10)
+    [event] = desk.router.cancel_order(order_id, at(1))
+    assert event.status is OrderStatus.CANCEL_PENDING
+    assert desk.router.cancel_order(order_id, at(2)) == []
+    assert desk.router.cancel_order("never there", at(2)) == []
+    assert wired(desk).cancelled == [order_id]
+    # It may still fill until the broker says otherwise.
+    assert desk.router.working_shares("SPY", Side.BUY) == 10
+    wired(desk).news = [OrderReport(order_id, "B1", OrderStatus.CANCELLED, at(2))]
+    desk.router.collect()
+    assert desk.router.get_open_orders() == {}
+
+
+def test_a_decision_goes_all_the_way_by_hand() -> None:
+    desk = Desk(PaperBroker("paper", PaperSettings(), OPEN))
+
+    def approve(delta: OrderDelta) -> ApprovedOrder | None:
+        assert delta.side is not None
+        return approved(desk.intent(delta.side, delta.quantity))
+
+    def act(action: Action, approve_it: object = approve) -> list[OrderStatus]:
+        events = desk.router.calculate_and_execute_action(
+            action, "SPY", 0, lambda: 100, approve_it, at(1)  # type: ignore[arg-type]
+        )  # fmt: skip
+        return [event.status for event in events]
+
+    assert act(Action.HOLD) == []
+    assert act(Action.BUY, lambda _: None) == []
+    assert act(Action.BUY) == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]
+    assert act(Action.SELL) == [OrderStatus.CANCEL_PENDING]
+
+
+def test_an_order_of_a_real_account_fills_once() -> None:
+    desk = Desk(PaperBroker("paper", PaperSettings(), OPEN))
+    desk.place(Side.BUY, 10)
+    assert isinstance(desk.broker, PaperBroker)
+    desk.broker.see(BarSlice(at(1), {"SPY": Bar("SPY", at(1), *[Decimal(100)] * 4, 1_000)}))
+    events, fills = desk.router.collect()
+    assert [event.status for event in events] == [OrderStatus.FILLED]
+    assert [fill.execution.quantity for fill in fills] == [10]
+    assert desk.router.collect() == ([], [])
+    assert desk.router.broker_account().positions[0].quantity == 10
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_nothing_is_placed_or_cancelled_from_inside_a_hook(asynchronous: bool) -> None:
+    desk = Desk()
+    order_id = desk.place(Side.BUY, 10)
+    refused: list[str] = []
+    done = threading.Event()
+
+    def trade() -> None:
+        for attempt in (
+            lambda: desk.place(Side.BUY, 99, minute=5),
+            lambda: desk.router.cancel_order(order_id, at(1)),
+        ):
+            try:
+                attempt()
+            except HookMayNotTrade as error:
+                refused.append(str(error))
+        done.set()
+
+    async def trade_later(happening: Happening) -> None:
+        del happening
+        trade()
+
+    observers = Observers()
+    observers.register("trade_executed", trade_later if asynchronous else lambda _: trade())
+    observers.emit(Happening("trade_executed", SCOPE.session_id, None))
+    assert done.wait(5)
+    observers.close()
+    assert len(refused) == 2
+    assert (len(wired(desk).sent), wired(desk).cancelled, desk.statuses) == (1, [], [OrderStatus.ACCEPTED])
