@@ -9,9 +9,34 @@ import pyarrow as pa
 from storage.columns import MOMENT, MONEY
 from storage.connection import Connection
 from storage.fact_table import COUNT, LARGE_MONEY, MARKS, NUMBER, TEXT, FactTable, exact, exact_or_none
+from trading.bars import Bar
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
 from trading.orders import Fill, OrderEvent, OrderIntent
 from trading.sessions import SessionRecord
+
+SESSION_BARS: FactTable[Bar] = FactTable(
+    "session_bars",
+    {
+        "session_id": TEXT,
+        "bar_time": MOMENT,
+        "symbol": TEXT,
+        "open": MONEY,
+        "high": MONEY,
+        "low": MONEY,
+        "close": MONEY,
+        "volume": COUNT,
+    },
+    lambda session_id, it: (
+        session_id,
+        it.bar_time,
+        it.symbol,
+        exact(it.open),
+        exact(it.high),
+        exact(it.low),
+        exact(it.close),
+        it.volume,
+    ),
+)
 
 DECISIONS: FactTable[Decision] = FactTable(
     "decisions",

@@ -19,6 +19,7 @@ from storage.facts import (
     ORDERS,
     POSITIONS,
     RISK_CHECKS,
+    SESSION_BARS,
     write_sessions,
 )
 from storage.order_standing import NOT_SENT, advance, save, standing_of
@@ -78,6 +79,7 @@ class DuckLedger:
 
     def _insert(self, session_id: str, entries: LedgerEntries, absorb: bool) -> None:
         connection = self._connection
+        SESSION_BARS.write(connection, session_id, entries.bars, absorb)
         DECISIONS.write(connection, session_id, entries.decisions, absorb)
         RISK_CHECKS.write(connection, session_id, entries.risk_checks, absorb)
         self._write_orders(session_id, entries, absorb)

@@ -214,7 +214,7 @@ class ExecutionLoop:
 
         A policy that raises or stays silent has decided nothing: those symbols hold, and the record says why.
         """
-        entries = LedgerEntries(findings=list(findings))
+        entries = LedgerEntries(bars=list(moment.bars.values()), findings=list(findings))
         if self._market is not None:
             self._market.see(moment)
         self.book_reports(entries, moment.bar_time)

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trading.bars import BarColumns, BarSlice, Column, RawSlice
+from trading.bars import Bar, BarColumns, BarSlice, Column, RawSlice
 from trading.calendar import TradingHours
 from trading.decisions import (
     DataFinding,
@@ -271,6 +271,7 @@ class LedgerEntries:
     ``marks`` are the prices that the newest equity point (or the last block's last bar) valued the held symbols at.
     """
 
+    bars: list[Bar] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     risk_checks: list[RiskCheck] = field(default_factory=list)
     intents: list[OrderIntent] = field(default_factory=list)
@@ -286,6 +287,7 @@ class LedgerEntries:
     def __bool__(self) -> bool:
         return any(
             (
+                self.bars,
                 self.decisions,
                 self.risk_checks,
                 self.intents,

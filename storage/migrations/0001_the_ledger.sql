@@ -41,6 +41,21 @@ COMMENT ON TABLE bars IS 'Bars as they were imported, holes and bad prints inclu
 COMMENT ON COLUMN bars.bar_time IS 'The bar''s open.';
 COMMENT ON COLUMN bars.volume IS 'Whole shares; NULL where the source had none.';
 
+CREATE TABLE session_bars (
+    session_id VARCHAR NOT NULL,
+    bar_time   TIMESTAMPTZ NOT NULL,
+    symbol     VARCHAR NOT NULL,
+    open       DECIMAL(18, 6) NOT NULL,
+    high       DECIMAL(18, 6) NOT NULL,
+    low        DECIMAL(18, 6) NOT NULL,
+    close      DECIMAL(18, 6) NOT NULL,
+    volume     BIGINT,
+    PRIMARY KEY (session_id, bar_time, symbol)
+);
+COMMENT ON TABLE session_bars IS 'The bars a session decided on, after validation, wherever they came from: also those of a file or an invented market, which never enter the table bars. A replay over stored bars does not write them again.';
+COMMENT ON COLUMN session_bars.bar_time IS 'The bar''s open.';
+COMMENT ON COLUMN session_bars.volume IS 'Whole shares; NULL where the source had none.';
+
 CREATE TABLE decisions (
     session_id      VARCHAR NOT NULL,
     bar_time        TIMESTAMPTZ NOT NULL,

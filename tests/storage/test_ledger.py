@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from storage.store import Store
-from trading.bars import to_epoch_us
+from trading.bars import Bar, to_epoch_us
 from trading.decisions import Action, DataFinding, Discrepancy, Halt, PositionSnapshot, RiskCheck, Verdict
 from trading.errors import StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
@@ -17,6 +17,7 @@ from trading.ports import LedgerEntries, ReplayBlock
 from trading.sessions import SessionState
 
 TABLES = (
+    "session_bars",
     "decisions",
     "risk_checks",
     "orders",
@@ -31,7 +32,9 @@ TABLES = (
 
 def everything(book: Any) -> LedgerEntries:
     """One fact of every kind: 100 shares bought at 100.50 on minute 1."""
+    prices = (Decimal("100"), Decimal("101"), Decimal("99.5"), Decimal("100.50"))
     return LedgerEntries(
+        bars=[Bar("SPY", book.at(1), *prices, None)],
         decisions=[book.decision(1, action=Action.BUY, target=100)],
         risk_checks=[
             RiskCheck(

@@ -33,7 +33,7 @@ def test_every_documented_view_answers_on_an_empty_ledger(store: Store, view: st
 
 @pytest.mark.parametrize(
     "table",
-    ["sessions", "bars", "decisions", "risk_checks", "orders", "order_events", "fills", "equity", "position_snapshots",
+    ["sessions", "bars", "session_bars", "decisions", "risk_checks", "orders", "order_events", "fills", "equity", "position_snapshots",
      "data_findings", "reconciliations", "discrepancies", "halts", "policies"],
 )  # fmt: skip
 def test_every_documented_table_says_what_it_holds(store: Store, table: str) -> None:
