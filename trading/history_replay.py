@@ -9,12 +9,13 @@ Its broker lives in memory and dies with it, and sessions are committed whole, s
 lost with its broker was never sent to anyone: that is why a replay may commit late, and nothing else may.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ from trading.risk_gate import Assessment, RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
 
-_BARS_PER_COMMIT = 12_000
+_BARS_PER_COMMIT = 122_880
+"""One row group of DuckDB: from there on rows go into the file whole and not through the log first."""
 _ACTIONS = {1: Action.BUY, -1: Action.SELL}
 
 
@@ -63,6 +65,19 @@ class _Panel:
     action: NDArray[np.int8]
     first: tuple[int, ...]
     upto: Column
+
+    def row_of(self, row: int, column: int) -> int:
+        """Where the symbol's newest bar at the panel's row stands in its own history."""
+        return self.first[column] + int(self.upto[row, column]) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """For each symbol's column and each row the next row, itself included, with a buy, a sell, a bar."""
+
+    buy: list[list[int]]
+    sell: list[list[int]]
+    present: list[list[int]]
 
 
 @dataclass(slots=True)
@@ -123,6 +138,7 @@ class HistoryReplay:
         """Trade ``sessions`` (ascending) over ``bars``, which may begin earlier (warmup); commits as it goes."""
         self._tracker.initialize_portfolio_state(self._broker.account().cash)
         self._symbols = tuple(symbol for symbol in self._settings.session.symbols if symbol in bars)
+        self._column = {symbol: column for column, symbol in enumerate(self._symbols)}
         self._bars = bars
         self._actions = {symbol: self._policy.decide_history(bars[symbol]) for symbol in self._symbols}
         self._window = HistoryWindow(bars)
@@ -164,67 +180,72 @@ class HistoryReplay:
     ) -> None:
         """From one bar on which something can happen to the next; those between are valued as columns."""
         count = len(panel.time)
-        buys, sells = _next_rows(panel.action == 1), _next_rows(panel.action == -1)
+        ahead = _Ahead(_next_rows(panel.action == 1), _next_rows(panel.action == -1), _next_rows(panel.present))
+        self._take_up_book()
         row = 0
         while row < count:
-            working = {order.intent.symbol for order in router.get_open_orders().values()}
-            expected = self._expected(router)
-            following = self._next_event(row, count, panel, buys, sells, expected, working)
+            working = self._working(router)
+            expected = self._expected(working)
+            following = self._next_event(row, count, ahead, expected, working)
             if following > row:
                 following = self._value_quietly(slice(row, following), panel, columns, expected, gate)
             if following < count:
                 self._trade_bar(following, panel, columns, record, gate, router, working)
             row = following + 1
 
-    def _expected(self, router: OrderRouter) -> list[int]:
-        """Each symbol's position with its working orders filled: what decides whether a decision changes anything."""
-        expected = [self._tracker.quantity(symbol) for symbol in self._symbols]
+    def _take_up_book(self) -> None:
+        """What the book says between two fills, as whole numbers by symbol's column."""
+        tracker = self._tracker
+        self._held = [tracker.quantity(symbol) for symbol in self._symbols]
+        self._cash, self._realized = to_micros(tracker.cash), to_micros(tracker.realized)
+        self._basis = to_micros(tracker.cost_basis)
+
+    def _working(self, router: OrderRouter) -> dict[int, int]:
+        """Signed shares that working orders may still fill, by symbol's column."""
+        working: dict[int, int] = {}
         for order in router.get_open_orders().values():
-            expected[self._symbols.index(order.intent.symbol)] += order.signed_remaining
+            column = self._column[order.intent.symbol]
+            working[column] = working.get(column, 0) + order.signed_remaining
+        return working
+
+    def _expected(self, working: Mapping[int, int]) -> list[int]:
+        """Each symbol's position with its working orders filled: what decides whether a decision changes anything."""
+        expected = self._held.copy()
+        for column, remaining in working.items():
+            expected[column] += remaining
         return expected
 
     def _next_event(
-        self,
-        row: int,
-        count: int,
-        panel: _Panel,
-        buys: list[list[int]],
-        sells: list[list[int]],
-        expected: list[int],
-        working: set[str],
+        self, row: int, count: int, ahead: _Ahead, expected: Sequence[int], working: Mapping[int, int]
     ) -> int:
         following = count
         allow_short = self._settings.orders.allow_short
         for column, quantity in enumerate(expected):
             if quantity <= 0:
-                following = min(following, buys[column][row])
+                following = min(following, ahead.buy[column][row])
             if quantity > 0 or (allow_short and quantity == 0):
-                following = min(following, sells[column][row])
-            if self._symbols[column] in working:
-                present = panel.present[row:, column]
-                offset = int(present.argmax())
-                if present.size and present[offset]:
-                    following = min(following, row + offset)
+                following = min(following, ahead.sell[column][row])
+        for column in working:
+            following = min(following, ahead.present[column][row])
         return following
 
-    def _value_quietly(self, rows: slice, panel: _Panel, columns: _Columns, expected: list[int], gate: RiskGate) -> int:
+    def _value_quietly(
+        self, rows: slice, panel: _Panel, columns: _Columns, expected: Sequence[int], gate: RiskGate
+    ) -> int:
         """Value bars on which nothing is traded; stops before the first one that reaches the daily loss limit."""
-        tracker = self._tracker
-        quantities = np.array([tracker.quantity(symbol) for symbol in self._symbols], dtype=np.int64)
-        value = panel.close[rows] @ quantities
-        cash = to_micros(tracker.cash)
+        value = panel.close[rows] @ np.array(self._held, dtype=np.int64)
         stop: int = rows.stop
         floor = gate.loss_floor
         if floor is not None:
-            reached = np.flatnonzero(value + cash <= to_micros(floor))
+            reached = np.flatnonzero(value + self._cash <= to_micros(floor))
             if reached.size:
                 stop = rows.start + int(reached[0])
                 rows, value = slice(rows.start, stop), value[: stop - rows.start]
         columns.target[rows] = expected
-        columns.cash[rows] = cash
+        columns.cash[rows] = self._cash
         columns.market_value[rows] = value
-        columns.realized[rows] = to_micros(tracker.realized)
-        columns.unrealized[rows] = value - to_micros(tracker.cost_basis)
+        columns.realized[rows] = self._realized
+        columns.unrealized[rows] = value - self._basis
         return stop
 
     def _trade_bar(
@@ -235,55 +256,72 @@ class HistoryReplay:
         record: SessionRecord,
         gate: RiskGate,
         router: OrderRouter,
-        working: set[str],
+        working: Mapping[int, int],
     ) -> None:
         """One bar on which something may happen, by the parts of the live path and in their order."""
-        tracker, symbols, entries = self._tracker, self._symbols, self._pending.entries
+        symbols, entries = self._symbols, self._pending.entries
         bar_time = from_epoch_us(int(panel.time[row]))
         present = panel.present[row].tolist()
         if working:
             bars = {
-                symbol: self._bars[symbol].bar(panel.first[column] + int(panel.upto[row, column]) - 1)
-                for column, symbol in enumerate(symbols)
-                if present[column] and symbol in working
+                symbols[column]: self._bars[symbols[column]].bar(panel.row_of(row, column))
+                for column in sorted(working)
+                if present[column]
             }
             self._market.see(BarSlice(bar_time, bars))
-            self._fills += len(book_reports(router, tracker, record, entries, bar_time))
-        self._mark(panel.close[row].tolist())
+            booked = book_reports(router, self._tracker, record, entries, bar_time)
+            if booked:
+                self._fills += len(booked)
+                self._take_up_book()
+            working = self._working(router)
+        target = self._expected(working)
         actions = panel.action[row].tolist()
-        gate.check_loss(bar_time, entries)
-        target = self._expected(router)
         allow_short = self._settings.orders.allow_short
         wanting = [
             column
-            for column, there in enumerate(present)
-            if there and _changes_something(actions[column], target[column], allow_short)
+            for column, action in enumerate(actions)
+            if action and present[column] and _changes_something(action, target[column], allow_short)
         ]
-        self._window.move_to(
-            {symbols[column]: panel.first[column] + int(panel.upto[row, column]) - 1 for column in wanting}
-        )
+        closes = panel.close[row].tolist()
+        self._mark(closes, wanting)
+        gate.check_loss(bar_time, entries)
+        if wanting:
+            self._decide(wanting, row, panel, target, gate, router, bar_time)
+        market_value = sum(map(mul, self._held, closes))
+        columns.target[row] = target
+        columns.cash[row] = self._cash
+        columns.market_value[row] = market_value
+        columns.realized[row] = self._realized
+        columns.unrealized[row] = market_value - self._basis
+
+    def _decide(
+        self,
+        wanting: Sequence[int],
+        row: int,
+        panel: _Panel,
+        target: list[int],
+        gate: RiskGate,
+        router: OrderRouter,
+        bar_time: datetime,
+    ) -> None:
+        """Risk, cancels and orders of one bar's decisions; writes into ``target`` what they ask for."""
+        entries = self._pending.entries
+        self._window.move_to({self._symbols[column]: panel.row_of(row, column) for column in wanting})
         assessment = Assessment()
         for column in wanting:
-            action = _ACTIONS[actions[column]]
-            target[column] = gate.assess(action, symbols[column], bar_time, self._window, assessment)
+            action = _ACTIONS[int(panel.action[row, column])]
+            target[column] = gate.assess(action, self._symbols[column], bar_time, self._window, assessment)
         for order_id in assessment.cancels:
             entries.order_events += router.cancel_order(order_id, bar_time + self._bar_length)
         if assessment.approved:
             entries.order_events += router.place_orders(assessment.approved)
             self._orders += len(assessment.approved)
         entries.risk_checks += assessment.checks
-        market_value = tracker.market_value
-        columns.target[row] = target
-        columns.cash[row] = to_micros(tracker.cash)
-        columns.market_value[row] = to_micros(market_value)
-        columns.realized[row] = to_micros(tracker.realized)
-        columns.unrealized[row] = to_micros(market_value - tracker.cost_basis)
 
-    def _mark(self, closes: Sequence[int]) -> None:
-        """Value the book at these closes (micros, 0 before a symbol's first bar)."""
-        self._tracker.mark(
-            {symbol: from_micros(close) for symbol, close in zip(self._symbols, closes, strict=True) if close}
-        )
+    def _mark(self, closes: Sequence[int], wanting: Iterable[int] = ()) -> None:
+        """Value at these closes (micros) what is held or about to be traded; nothing else is asked for its price."""
+        columns = {*wanting, *(column for column, quantity in enumerate(self._held) if quantity)}
+        self._tracker.mark({self._symbols[column]: from_micros(closes[column]) for column in columns})
 
     # What a session needs and leaves
 

@@ -274,7 +274,8 @@ class OrderRouter:
         """An execution was booked: that much less of its order is working."""
         order = self._open.get(execution.client_order_id)
         if order is not None:
-            self._open[execution.client_order_id] = replace(order, filled=order.filled + execution.quantity)
+            filled = order.filled + execution.quantity
+            self._open[execution.client_order_id] = OpenOrder(order.intent, order.status, filled)
 
     def broker_account(self) -> BrokerAccount:
         """The broker's own view, asked anew each time."""
@@ -316,5 +317,5 @@ class OrderRouter:
         if event.status.is_final:
             del self._open[event.client_order_id]
         else:
-            self._open[event.client_order_id] = replace(order, status=event.status)
+            self._open[event.client_order_id] = OpenOrder(order.intent, event.status, order.filled)
         return True

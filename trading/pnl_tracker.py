@@ -100,6 +100,8 @@ class PnLTracker:
         self._positions: dict[str, Position] = {}
         self._prices: dict[str, Decimal] = {}
         self._realized_by_symbol: dict[str, Decimal] = {}
+        self._market_value: Decimal | None = None
+        self._open_basis: Decimal | None = None
         self._seen: set[str] = set()
         self._session_closes = 0
         self._session_wins = 0
@@ -111,6 +113,7 @@ class PnLTracker:
             if price is None:
                 raise ValueError(f"{symbol} is held and no price is known for it")
             self._prices[symbol] = price
+        self._market_value = None
         self.high_water_mark = max(high_water_mark or initial_cash, self.equity)
         self.roll_day()
 
@@ -154,11 +157,13 @@ class PnLTracker:
             self._session_closes += 1
             self._session_wins += realized > 0
         self._prices.setdefault(symbol, execution.price)
+        self._market_value = self._open_basis = None
         return True
 
     def mark(self, prices: Mapping[str, Decimal]) -> None:
         """Value positions at these prices from now on."""
         self._prices.update(prices)
+        self._market_value = None
 
     def quantity(self, symbol: str) -> int:
         """Signed shares held."""
@@ -181,11 +186,13 @@ class PnLTracker:
     @property
     def market_value(self) -> Decimal:
         """Value of all positions, shorts negative."""
-        prices = self._prices
-        return sum(
-            (position.quantity * prices[symbol] for symbol, position in self._positions.items() if position.quantity),
-            ZERO,
-        )
+        # Asked several times between two changes: by risk, by sizing and by the equity point.
+        if self._market_value is None:
+            prices = self._prices
+            self._market_value = sum(
+                (held.quantity * prices[symbol] for symbol, held in self._positions.items() if held.quantity), ZERO
+            )
+        return self._market_value
 
     @property
     def equity(self) -> Decimal:
@@ -195,7 +202,9 @@ class PnLTracker:
     @property
     def cost_basis(self) -> Decimal:
         """Signed cost of everything that is open."""
-        return sum((position.basis for position in self._positions.values() if position.quantity), ZERO)
+        if self._open_basis is None:
+            self._open_basis = sum((held.basis for held in self._positions.values() if held.quantity), ZERO)
+        return self._open_basis
 
     def calculate_pnl(self) -> ProfitAndLoss:
         """Realized, unrealized and fees since the account's first session."""

@@ -205,10 +205,10 @@ class RiskGate:
         )
 
     def _average_volume(self, symbol: str, window: MarketWindow) -> Decimal | None:
-        volumes = window.volumes(symbol, self._risk.participation_bars)
-        if len(volumes) == 0 or int(volumes.min()) == MISSING:
+        volumes: list[int] = window.volumes(symbol, self._risk.participation_bars).tolist()
+        if not volumes or MISSING in volumes:
             return None
-        return Decimal(int(volumes.sum())) / len(volumes)
+        return Decimal(sum(volumes)) / len(volumes)
 
     @property
     def _loss_scope(self) -> str:
