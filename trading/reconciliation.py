@@ -64,7 +64,7 @@ def compare_orders(ours: Iterable[OpenOrder], account: BrokerAccount) -> list[Di
                     "book the executions that are missing",
                 )
             )
-    for order_id in theirs.keys() - mine.keys():
+    for order_id in sorted(theirs.keys() - mine.keys()):
         order_there = theirs[order_id]
         found.append(
             Discrepancy(
