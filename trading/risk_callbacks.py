@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from trading.decisions import Halt, RiskCheck, Verdict
@@ -107,11 +108,11 @@ def pre_trade_check(
     allowed = view.adding
     objections = []
     for rule in rules:
-        objection = _ask(rule, view)
+        objection = _ask(rule.name, view, partial(rule.object_to, view))
         if objection is not None:
             objections.append(objection)
             allowed = min(allowed, max(objection.allowed, 0))
-    throttled = throttle_size(view.adding, view, throttle)
+    throttled = _ask(THROTTLE, view, partial(throttle_size, view.adding, view, throttle))
     if throttled is not None:
         objections.append(throttled)
         allowed = min(allowed, throttled.allowed)
@@ -158,11 +159,14 @@ def throttle_size(quantity: int, view: RiskView, limits: ThrottleLimits) -> Obje
 
 
 def check_daily_loss_limit(starting_equity: Decimal, equity: Decimal, limit: Decimal | None) -> Objection | None:
-    """An objection once the loss since the session's start has reached ``limit`` (money, positive); None before."""
+    """An objection once the loss since the session's start has reached ``limit`` (money, positive); None before.
+
+    A loss that is not a number is one that reached it.
+    """
     if limit is None:
         return None
     loss = starting_equity - equity
-    if loss < limit:
+    if loss.is_finite() and loss < limit:
         return None
     return Objection(
         "max_daily_loss", 0, f"the day has lost {to_cents(loss)} of at most {to_cents(limit)}", loss, limit
@@ -189,12 +193,12 @@ def risk_checks_of(
     ]
 
 
-def _ask(rule: Rule, view: RiskView) -> Objection | None:
+def _ask(name: str, view: RiskView, ask: Callable[[], Objection | None]) -> Objection | None:
     try:
-        return rule.object_to(view)
+        return ask()
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in a rule, it refuses
-        _log.exception("risk rule failed rule=%s symbol=%s", rule.name, view.symbol)
-        return Objection(rule.name, 0, f"the rule could not tell ({type(error).__name__}: {error})")
+        _log.exception("risk rule failed rule=%s symbol=%s", name, view.symbol)
+        return Objection(name, 0, f"the rule could not tell ({type(error).__name__}: {error})")
 
 
 class RiskEventKind(StrEnum):

@@ -181,15 +181,21 @@ class MaxPositionFraction:
 
 @dataclass(frozen=True, slots=True)
 class BuyingPower:
-    """What an order costs at the last price, commission included, must be there as free cash; for shorts too."""
+    """What an order costs at the last price, commission included, must be there as free cash; for shorts too.
+
+    A buy that also covers a short position pays for that first; covering itself is never refused.
+    """
 
     commission_per_share: Decimal
     commission_minimum: Decimal
     name: str = "buying_power"
 
     def object_to(self, view: RiskView) -> Objection | None:
-        cost = view.adding * view.price + max(self.commission_minimum, self.commission_per_share * view.adding)
+        covering = (view.quantity - view.adding) * view.price if view.side is Side.BUY else ZERO
+        commission = max(self.commission_minimum, self.commission_per_share * view.adding)
+        cost = covering + view.adding * view.price + commission
         if cost <= view.free_cash:
             return None
-        affordable = (view.free_cash - self.commission_minimum) / (view.price + self.commission_per_share)
+        left = view.free_cash - covering - self.commission_minimum
+        affordable = left / (view.price + self.commission_per_share)
         return Objection(self.name, max(int(affordable), 0), "not enough free cash", cost, view.free_cash)
