@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from storage.reading import session_record_of, utc, utc_or_none
+from storage.reading import halt_of, session_record_of, utc, utc_or_none
 from storage.store import Store, open_store
-from trading.decisions import Discrepancy, EquityPoint
+from trading.decisions import Discrepancy, EquityPoint, Halt
 from trading.sessions import SessionRecord
 
 
@@ -95,6 +95,18 @@ def sessions_on(store: Store, day: date) -> list[SessionRecord]:
         [day],
     )
     return [session_record_of(row) for row in found]
+
+
+def standing_halts(store: Store, at: datetime) -> list[Halt]:
+    """Every halt that stands at ``at``, oldest first."""
+    found = store.connection.rows(
+        """
+        SELECT scope, reason, halted_at, expires_at FROM halts
+        WHERE cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY halted_at, scope
+        """,
+        [at],
+    )
+    return [halt_of(row) for row in found]
 
 
 def session_dates(store: Store) -> list[date]:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
-from trading.decisions import Action, DataFinding, Discrepancy
+from trading.decisions import Action, DataFinding, Discrepancy, Halt
 from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, StoreError, Unreconciled
 from trading.execution_loop import AssessedBar, DecidedBar, ExecutionLoop, RoutedBar
 from trading.hooks import Callback, HookEvent, Observers, session_observers
@@ -126,21 +126,28 @@ class OrchestratorAgent:
             self._observers,
             self._ports.market,
         )
-        halts = ledger.active_halts(
-            self._account,
-            settings.strategy,
-            settings.session.symbols,
-            self.hours.opens_at if resumed is None else resumed.last_bar_time or self.hours.opens_at,
-        )
-        loop.gate.take_up_halts(halts)
-        if loop.gate.halted is not None and resumed is None:
-            raise Halted(
-                f"Session {self.session_id} does not start: a halt stands ({loop.gate.halted}). "
-                "Clear it with 'openbell resume' once its reason is gone."
-            )
+        loop.gate.take_up_halts(self.standing_halts(resumed))
         ledger.open_session(record)
+        if resumed is None and self._ports.market is not None:
+            self._ports.market.begin_session()
         self._loop = loop
         return record
+
+    def standing_halts(self, resumed: SessionRecord | None = None) -> list[Halt]:
+        """Halts that cover the session or one of its symbols. Raises ``Halted`` when one keeps it from starting.
+
+        A session that is taken up again goes on under its halts, because it may hold positions to reduce.
+        """
+        session = self.settings.session
+        at = self.hours.opens_at if resumed is None else resumed.last_bar_time or self.hours.opens_at
+        halts = self._ports.ledger.active_halts(self._account, self.settings.strategy, session.symbols, at)
+        general = next((halt for halt in halts if not halt.scope.startswith("symbol:")), None)
+        if general is not None and resumed is None:
+            raise Halted(
+                f"Session {self.session_id} does not start: a halt of {general.scope} stands ({general.reason}). Clear it "
+                f"with 'openbell resume --scope {general.scope}' once its reason is gone."
+            )
+        return halts
 
     def load_warmup_data(self) -> dict[str, BarColumns]:
         """Read the bars that the policy needs before its first decision, from this session's past."""
@@ -409,7 +416,7 @@ class OrchestratorAgent:
             )
 
     def _require_chronology(self, resumed: SessionRecord | None) -> None:
-        """An account goes forward in time.
+        """An account with anything open goes forward in time.
 
         A position that was opened later cannot be valued on an earlier day, and a session that stopped is not taken
         up once the account has gone on without it.
@@ -419,7 +426,8 @@ class OrchestratorAgent:
         if resumed is not None:
             in_its_past = last is not None and resumed.last_bar_time is not None and last > resumed.last_bar_time
         else:
-            in_its_past = last is not None and last >= self.hours.opens_at and bool(held)
+            open_still = bool(held) or bool(self.order_router.get_open_orders())
+            in_its_past = last is not None and last >= self.hours.opens_at and open_still
         if not in_its_past or last is None:
             return
         holding = f" and holds {', '.join(held)}" if held else ""

@@ -180,6 +180,11 @@ class Broker(Protocol):
 class SimulatedMarket(Protocol):
     """A market that trades only what it is shown: the other side of a simulated broker. A real broker needs none."""
 
+    def begin_session(self) -> None:
+        """A session starts from its first bar. Without a working order the market forgets which bars it has seen, so
+        that an account without positions can trade an earlier day."""
+        ...
+
     def see(self, moment: BarSlice) -> None:
         """Let the market trade these finished bars, before anyone decides on them. Seen bars do nothing again."""
         ...

@@ -8,6 +8,7 @@ import typer
 
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
+from deployments.terminal.halts import halt, resume
 from deployments.terminal.import_bars import import_bars
 from deployments.terminal.report import report
 from deployments.terminal.session import session
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 app.command("session")(session)
 app.command("import-bars")(import_bars)
+app.command("halt")(halt)
+app.command("resume")(resume)
 app.command("report")(report)
 app.command("sql")(sql)
 

@@ -43,5 +43,7 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
             # Refuses where the same day was traded with something else, and writes nothing.
             desk.agent.open_session()
             completed = desk.agent.summary()
+        else:
+            desk.agent.standing_halts(found if found is not None and found.last_bar_time is not None else None)
         resumed = found is not None and found.last_bar_time is not None
         return Preflight(named, desk.agent.session_id, desk.hours, resumed, completed)

@@ -102,6 +102,11 @@ class PaperBroker:
             tuple(order.seen_from_outside() for order in self._account.working.values()),
         )
 
+    def begin_session(self) -> None:
+        """A session starts from its first bar; bars count as seen only while an order works that could trade twice."""
+        if not self._account.working:
+            self._account.last_bar_time = None
+
     def see(self, moment: BarSlice) -> None:
         """Let the market trade these bars. Bars that the account has seen before do nothing."""
         last = self._account.last_bar_time
