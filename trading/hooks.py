@@ -123,7 +123,8 @@ class Observers:
                         outcome = callback(item)
                         if inspect.isawaitable(outcome):
                             runner.run(_finish(outcome))
-                    except Exception:  # noqa: BLE001 - whatever an observer does, trading goes on
+                    # Whatever an observer does, trading goes on and the other observers are told.
+                    except (Exception, asyncio.CancelledError, SystemExit):  # noqa: BLE001
                         _log.exception("observer failed event=%s session_id=%s", item.event, item.session_id)
 
 

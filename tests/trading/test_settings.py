@@ -1,0 +1,251 @@
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from trading.errors import ConfigurationError
+from trading.settings import Settings, load_settings, parse_settings
+
+
+def parsed(path: str, value: object) -> Settings:
+    """Settings in which ``section.key`` has the value."""
+    document: Any = value
+    for key in reversed(path.split(".")):
+        document = {key: document}
+    return parse_settings(document, "a test")
+
+
+def refused(path: str, value: object) -> str:
+    with pytest.raises(ConfigurationError) as error:
+        parsed(path, value)
+    return str(error.value)
+
+
+def set_to(settings: Settings, path: str) -> object:
+    found: Any = settings
+    for key in path.split("."):
+        found = getattr(found, key)
+    return found
+
+
+def sections(model: type[BaseModel] = Settings, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every section with its path, the top level included."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from sections(field.annotation, f"{path}.{name}".lstrip("."))
+
+
+KEYS = [f"{path}.{name}".lstrip(".") for path, model in sections() for name in model.model_fields]
+
+
+def test_there_are_keys_to_test() -> None:
+    assert len(KEYS) > 60
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_misspelt_key_is_refused_and_the_nearest_named(key: str) -> None:
+    name = key.rpartition(".")[2]
+    # The last letter doubled: nearer to its own key than to any other.
+    message = refused(key + name[-1], 1)
+    assert f"Unknown key {name}{name[-1]} in " in message
+    assert f"did you mean {name}?" in message
+
+
+def test_a_key_that_resembles_nothing_gets_the_list() -> None:
+    message = refused("store.zzz", 1)
+    assert message == "Settings from a test are not valid. Unknown key zzz in [store]: known are path."
+
+
+def test_an_unknown_section_is_named() -> None:
+    assert "Unknown key risks in the top level: did you mean risk?" in refused("risks.max_order_shares", 1)
+
+
+TEXT_40 = "a" * 40
+BOUNDS: list[tuple[str, list[object], list[object]]] = [
+    ("session.strategy", ["a", TEXT_40, "sma-1_B"], ["", TEXT_40 + "a", "a b", "a.b", "ä"]),
+    ("session.account", ["a", TEXT_40], ["", TEXT_40 + "a", "a/b"]),
+    (
+        "session.symbols",
+        [["A"], ["BRK B", "BF.B", "A-1"], [f"S{number}" for number in range(500)]],
+        [[], ["spy"], ["ABCDEFGHIJKLM"], [" SPY"], ["SPY", "SPY"], [f"S{number}" for number in range(501)]],
+    ),
+    ("session.timeframe", ["1min", "2min", "3min", "5min", "10min", "15min", "30min"], ["1h", "7min", "", 1]),
+    ("session.exchange", ["XNYS", "XLON"], ["NYSE1", "xnys", "XNY", ""]),
+    ("session.pace", ["max", "live", 0.001, 1, 100_000], ["fast", 0, -1, 100_001, "nan", float("nan"), float("inf")]),
+    ("session.granularity", ["auto", "stage", "bar", "chunk"], ["tick", 1]),
+    ("feed.kind", ["recorded", "synthetic", None], ["ib2", ""]),
+    ("feed.timestamp", ["open", "close"], ["middle"]),
+    ("feed.synthetic.seed", [0, 2**63 - 1], [-1, 2**63, 1.5]),
+    ("feed.synthetic.initial_price", ["0.000001", 100], [0, -1, "0.0000001", "nan", "inf"]),
+    ("feed.synthetic.annual_volatility_fraction", [0.001, 5], [0, 5.001, float("nan")]),
+    ("feed.synthetic.mean_volume", [0, 1_000_000_000], [-1, 1_000_000_001]),
+    ("feed.synthetic.gap_fraction", [0, 0.999], [-0.001, 1, float("nan")]),
+    ("feed.synthetic.bad_print_fraction", [0, 0.999], [-0.001, 1]),
+    ("feed.synthetic.first_date", ["2026-01-05"], ["yesterday", "2026-02-30"]),
+    ("validation.missing_value", ["drop", "refuse"], ["warn", "ignore"]),
+    ("validation.non_positive_price", ["drop", "refuse"], ["warn"]),
+    ("validation.crossed_range", ["drop", "refuse"], ["warn"]),
+    ("validation.outside_range", ["drop", "refuse"], ["warn"]),
+    ("validation.duplicate_bar", ["drop", "refuse"], ["warn"]),
+    ("validation.out_of_order", ["drop", "refuse"], ["warn"]),
+    ("validation.price_jump", ["drop", "refuse", "warn"], ["ignore"]),
+    ("validation.zero_volume", ["drop", "refuse", "warn"], ["ignore"]),
+    ("validation.gap", ["drop", "refuse", "warn"], ["ignore"]),
+    ("validation.max_jump_fraction", [0.001, 10], [0, 10.1]),
+    ("validation.jump_believed_after_bars", [2, 1_000], [1, 1_001]),
+    ("validation.max_staleness_bars", [0, 100_000], [-1, 100_001]),
+    ("policy.name", ["flat", "buy_and_hold", "sma_crossover"], ["moon", ""]),
+    (
+        "sizing.method",
+        ["fraction_of_equity", "fraction_of_cash", "fixed_shares", "fixed_notional", "volatility_target"],
+        ["all_in"],
+    ),
+    ("sizing.fraction", ["0.0001", 1], [0, "1.0001", 25, -1, "nan"]),
+    ("sizing.shares", [1, 10_000_000], [0, 10_000_001, -5, 1.5]),
+    ("sizing.notional", ["0.000001", 10**11], [0, -1, "nan", 10**13]),
+    ("sizing.risk_fraction", ["0.0001", 1], [0, "1.0001"]),
+    ("sizing.atr_bars", [2, 1_000], [1, 1_001]),
+    ("orders.order_type", ["MARKET"], ["market", "MOON"]),
+    ("orders.time_in_force", ["DAY"], ["GTD2"]),
+    ("orders.allow_short", [True, False], ["perhaps", 2]),
+    ("orders.minimum_quantity", [1, 1_000_000], [0, 1_000_001]),
+    ("risk.max_order_shares", [1, 10**9], [0, -1]),
+    ("risk.max_position_shares", [1, 10**9], [0, -1]),
+    ("risk.max_position_fraction", ["0.001", 10], [0, "10.01", -1]),
+    ("risk.max_order_notional", ["0.01", None], [0, -1]),
+    ("risk.max_daily_loss", ["0.01", None], [0, -1]),
+    ("risk.max_participation_fraction", ["0.001", 1, None], [0, "1.01"]),
+    ("risk.participation_bars", [1, 1_000], [0, 1_001]),
+    ("risk.max_spread_bps", ["0.1"], [0, -1]),
+    ("risk.max_volatility_fraction", ["0.001"], [0, -1]),
+    ("risk.max_price_age_bars", [0, 5], [-1]),
+    ("broker.kind", ["paper"], ["simulated", ""]),
+    ("broker.paper.initial_cash", ["0.01", 10**11], [0, -1, "nan", "0.0000001"]),
+    ("broker.paper.slippage_bps", [0, 1_000], ["-0.1", "1000.1"]),
+    ("broker.paper.commission_per_share", [0, "0.0035"], ["-0.001"]),
+    ("broker.paper.commission_minimum", [0, 1], ["-0.01"]),
+    ("broker.paper.commission_maximum_fraction", ["0.01", 1, None], [0, "1.01"]),
+    ("broker.paper.max_volume_fraction", ["0.01", 1, None], [0, "1.01"]),
+    ("book.cost_basis", ["fifo", "average"], ["lifo"]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, good, _ in BOUNDS for value in good])
+def test_a_value_up_to_its_bound_is_taken(key: str, value: object) -> None:
+    parsed(key, value)
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, _, bad in BOUNDS for value in bad])
+def test_a_value_beyond_its_bound_is_refused_by_name(key: str, value: object) -> None:
+    message = refused(key, value)
+    assert message.startswith(f"Settings from a test are not valid. {key}")
+
+
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        parse_settings({"risk": {"max_order_shares": 0}, "sizing": {"fraction": 25}, "stroe": {}}, "a test")
+    assert all(part in str(error.value) for part in ("risk.max_order_shares = 0", "sizing.fraction = 25", "stroe"))
+
+
+def test_a_section_is_a_table() -> None:
+    assert "session = 3" in refused("session", 3)
+
+
+def test_a_symbol_of_the_file_needs_a_file() -> None:
+    assert "it goes with feed.bars" in refused("feed.symbol", "SPY")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().risk.max_order_shares = 1_000_000  # type: ignore[misc]
+
+
+def test_the_strategy_is_named_after_its_policy_unless_it_has_a_name() -> None:
+    assert Settings().strategy == "sma_crossover"
+    assert parsed("session.strategy", "mine").strategy == "mine"
+
+
+def test_the_defaults_are_careful() -> None:
+    settings = Settings()
+    assert settings.broker.kind == "paper"
+    assert (settings.risk.max_position_fraction, settings.risk.max_daily_loss) == (Decimal("0.10"), Decimal(1_000))
+    assert (settings.risk.max_order_shares, settings.orders.allow_short) == (500, False)
+
+
+# The file
+
+
+def test_a_file_is_read_and_the_options_lie_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "openbell.toml"
+    file.write_text(
+        "[sizing]\nfraction = 0.1\nshares = 7\n[policy]\nparameters = { fast = 3, slow = 9 }\n[feed.synthetic]\nseed = 3\n"
+    )
+    settings = load_settings(file, {"sizing": {"shares": 8}, "feed": {"synthetic": {"gap_fraction": 0.5}}})
+    # A fraction is what is written, not the float nearest to it.
+    assert settings.sizing.fraction == Decimal("0.1")
+    assert settings.sizing.shares == 8
+    assert settings.policy.parameters == {"fast": 3, "slow": 9}
+    assert (settings.feed.synthetic.seed, settings.feed.synthetic.gap_fraction) == (3, 0.5)
+
+
+def test_without_a_file_there_are_the_defaults() -> None:
+    assert load_settings(None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[sizing\nfraction = 1", r"is not TOML: .*line 1"),
+        (b"[sizing]\nfraction = 0.1\nfraction = 0.2", r"is not TOML"),
+        (b"\xff\xfe", r"cannot be read"),
+        (b"[sizing]\nfractoin = 0.1", r"openbell\.toml are not valid\. Unknown key fractoin in \[sizing\]"),
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "openbell.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing\.toml does not exist"):
+        load_settings(tmp_path / "nothing.toml")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+# JSON and the form
+
+
+def test_settings_survive_the_way_through_json() -> None:
+    for key, good, _ in BOUNDS:
+        for value in good:
+            settings = parsed(key, value)
+            again = Settings.model_validate_json(settings.model_dump_json())
+            assert again == settings
+            assert set_to(again, key) == set_to(settings, key)
+
+
+def test_every_field_of_the_form_is_described() -> None:
+    schema = Settings.model_json_schema()
+    models = {"Settings": schema, **schema["$defs"]}
+    bare = [
+        f"{name}.{field}"
+        for name, model in models.items()
+        for field, what in model.get("properties", {}).items()
+        if not what.get("description") and not models[what.get("$ref", "/").rpartition("/")[2]].get("description")
+    ]
+    assert bare == []
+
+
+def test_every_key_is_bounded_somewhere_above() -> None:
+    free = {"feed.bars", "feed.timezone", "feed.symbol", "policy.parameters", "broker.paper.path", "store.path"}
+    # The rest of the findings may each be refused, dropped or warned of, as price_jump is.
+    free |= {f"validation.{finding}" for finding in ("unfinished_bar", "stale_data", "too_little_history")}
+    values = {key for key in KEYS if key not in {path for path, _ in sections()}}
+    assert values - {key for key, *_ in BOUNDS} == free
