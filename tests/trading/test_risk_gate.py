@@ -1,0 +1,181 @@
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading.bars import Bar, BarSlice
+from trading.brokers.paper import PaperBroker
+from trading.calendar import TradingCalendar
+from trading.decisions import Action, Halt, Verdict
+from trading.hooks import Observers
+from trading.market_window import LiveWindow
+from trading.order_router import OrderRouter, OrderScope
+from trading.orders import Execution, Fill, OrderIntent, Side
+from trading.pnl_tracker import PnLTracker
+from trading.ports import LedgerEntries
+from trading.risk_callbacks import RiskEventHandler
+from trading.risk_gate import Assessment, RiskGate
+from trading.sessions import Mode, SessionRecord, SessionState
+from trading.settings import Settings
+
+DAY = date(2026, 1, 5)
+HOURS = TradingCalendar("XNYS", DAY).hours(DAY)
+RECORD = SessionRecord(
+    "2026-01-05.paper.sma", "sma", "paper", DAY, Mode.RECORDED, SessionState.RUNNING, HOURS.opens_at, "{}", "f",
+    Decimal(100_000), Decimal(0),
+)  # fmt: skip
+NOW = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
+
+
+class Gate:
+    """A gate with a book, a window of thirty bars at 100 of 10,000 shares, and whatever is held."""
+
+    def __init__(self, held: Mapping[str, int] | None = None, **sections: Any) -> None:
+        settings = Settings.model_validate(sections)
+        self.saved: list[OrderIntent] = []
+        scope = OrderScope(RECORD.session_id, "sma", "paper", DAY)
+        broker = PaperBroker("paper", settings.broker.paper, HOURS.opens_at)
+        self.router = OrderRouter(scope, settings.sizing, settings.orders, broker, self.saved.extend)
+        self.tracker = PnLTracker()
+        fills = [
+            Execution(f"x-{symbol}", "o", symbol, Side.BUY if shares > 0 else Side.SELL, abs(shares), Decimal(100), Decimal(0), NOW)
+            for symbol, shares in (held or {}).items()
+        ]  # fmt: skip
+        self.tracker.initialize_portfolio_state(
+            Decimal(100_000),
+            [Fill(execution, RECORD.session_id, "paper", "paper") for execution in fills],
+            dict.fromkeys(held or {}, Decimal(100)),
+        )
+        self.gate = RiskGate(RECORD, HOURS, settings, self.router, self.tracker, RiskEventHandler(Observers()))
+        self.window = LiveWindow(["SPY", "QQQ"], 64, 1 << 20, timedelta(days=1))
+
+    def price(self, price: str = "100", volume: int | None = 10_000) -> "Gate":
+        for minute in range(30):
+            at = HOURS.opens_at + timedelta(minutes=minute)
+            one = [Bar(symbol, at, *[Decimal(price)] * 4, volume) for symbol in ("SPY", "QQQ")]
+            self.window.advance(BarSlice(at, {bar.symbol: bar for bar in one}))
+        self.tracker.mark({"SPY": Decimal(price), "QQQ": Decimal(price)})
+        return self
+
+    def assess(self, action: Action, *symbols: str) -> Assessment:
+        assessment = Assessment()
+        for symbol in symbols or ("SPY",):
+            self.gate.assess(action, symbol, NOW, self.window, assessment)
+        return assessment
+
+
+def sent(assessment: Assessment) -> list[tuple[str, Side, int]]:
+    return [(order.intent.symbol, order.intent.side, order.intent.quantity) for order in assessment.approved]
+
+
+def reasons(assessment: Assessment) -> list[tuple[str, Verdict]]:
+    return [(check.rule, check.verdict) for check in assessment.checks]
+
+
+def test_an_order_within_the_limits_is_approved_as_it_is() -> None:
+    # A tenth of 100,000 at 100.
+    assessment = Gate().price().assess(Action.BUY)
+    assert (sent(assessment), assessment.checks) == ([("SPY", Side.BUY, 100)], [])
+    assert assessment.reserved_cash == Decimal(10_000)
+
+
+def test_an_order_is_trimmed_to_the_least_limit_and_says_so() -> None:
+    assessment = Gate(risk={"max_order_shares": 60, "max_position_shares": 40}).price().assess(Action.BUY)
+    assert sent(assessment) == [("SPY", Side.BUY, 40)]
+    assert reasons(assessment) == [("max_order_shares", Verdict.TRIMMED), ("max_position_shares", Verdict.TRIMMED)]
+
+
+def test_without_volume_nothing_is_added_and_everything_can_be_closed() -> None:
+    assert reasons(Gate().price(volume=None).assess(Action.BUY)) == [("throttle_size", Verdict.REFUSED)]
+    assert reasons(Gate().price(volume=0).assess(Action.BUY)) == [("throttle_size", Verdict.REFUSED)]
+    assert sent(Gate({"SPY": 70}).price(volume=None).assess(Action.SELL)) == [("SPY", Side.SELL, 70)]
+
+
+def test_a_throttled_order_is_a_share_of_the_average_volume() -> None:
+    # A tenth of 300 shares.
+    assert sent(Gate().price(volume=300).assess(Action.BUY)) == [("SPY", Side.BUY, 30)]
+
+
+def test_without_a_price_nothing_is_decided() -> None:
+    assessment = Gate().assess(Action.BUY)
+    assert sent(assessment) == []
+    assert [check.reason for check in assessment.checks] == ["no price for SPY"]
+
+
+@pytest.mark.parametrize("scope", ["all", "account:paper", "strategy:sma", "symbol:SPY"])
+def test_a_halt_refuses_to_add_and_lets_a_position_go(scope: str) -> None:
+    desk = Gate({"QQQ": 70}).price()
+    desk.gate.take_up_halts([Halt(scope, "stop", NOW)])
+    assert reasons(desk.assess(Action.BUY, "SPY")) == [("halted", Verdict.REFUSED)]
+    assert sent(desk.assess(Action.SELL, "QQQ")) == [("QQQ", Side.SELL, 70)]
+
+
+def test_a_halt_of_a_symbol_is_for_that_symbol() -> None:
+    desk = Gate().price()
+    desk.gate.take_up_halts([Halt("symbol:SPY", "stop", NOW)])
+    assert desk.gate.halted is None
+    assert sent(desk.assess(Action.BUY, "SPY", "QQQ")) == [("QQQ", Side.BUY, 100)]
+
+
+def test_the_days_loss_halts_once_at_its_limit() -> None:
+    desk = Gate({"SPY": 100}).price("100")
+    entries = LedgerEntries()
+    # 100 shares from 100 to 90.01 lose 999; to 90 the limit of 1,000.
+    for price, halts in (("90.01", 0), ("90", 1), ("80", 1)):
+        desk.tracker.mark({"SPY": Decimal(price)})
+        desk.gate.check_loss(NOW, entries)
+        assert len(entries.halts) == halts
+    [halt], [check] = entries.halts, entries.risk_checks
+    assert (halt.scope, halt.halted_at, halt.expires_at) == (
+        "account:paper",
+        NOW + timedelta(minutes=1),
+        HOURS.closes_at,
+    )
+    assert (check.rule, check.verdict, check.observed, check.limit_value) == (
+        "max_daily_loss",
+        Verdict.HALTED,
+        1000,
+        1000,
+    )
+    assert desk.gate.halted == "the day has lost 1000.00 of at most 1000.00"
+
+
+def test_a_reduction_may_be_of_any_size() -> None:
+    assert sent(Gate({"SPY": 900}, risk={"max_order_shares": 10}).price().assess(Action.SELL)) == [
+        ("SPY", Side.SELL, 900)
+    ]
+
+
+def test_a_turn_that_may_not_add_is_a_plain_exit() -> None:
+    desk = Gate({"SPY": 70}, orders={"allow_short": True}, risk={"max_position_shares": 1}).price()
+    desk.gate.take_up_halts([Halt("all", "stop", NOW)])
+    assert sent(desk.assess(Action.SELL)) == [("SPY", Side.SELL, 70)]
+
+
+@given(
+    held=st.integers(-300, 300),
+    action=st.sampled_from(Action),
+    allow_short=st.booleans(),
+    price=st.sampled_from(["0.01", "1", "99.99", "100000"]),
+    volume=st.none() | st.integers(0, 10_000),
+    halted=st.booleans(),
+)
+def test_no_decision_takes_a_position_beyond_its_limits(
+    held: int, action: Action, allow_short: bool, price: str, volume: int | None, halted: bool
+) -> None:
+    desk = Gate({"SPY": held} if held else {}, orders={"allow_short": allow_short}).price(price, volume)
+    if halted:
+        desk.gate.take_up_halts([Halt("all", "stop", NOW)])
+    for _, side, quantity in sent(desk.assess(action)):
+        after = held + side.sign * quantity
+        grown = abs(after) > abs(held) or after * held < 0
+        if halted or volume is None or volume < 10:
+            assert not grown
+        if grown:
+            assert abs(after) <= 1_000
+            assert abs(after) * Decimal(price) <= desk.tracker.equity / 10
+        assert allow_short or after >= min(held, 0)
