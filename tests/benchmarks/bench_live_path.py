@@ -1,6 +1,8 @@
 """How long an order waits: from the moment a bar is handed to the first stage until the broker has the order."""
 
 import contextlib
+import io
+import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,11 +137,20 @@ def trade_in_tasks(directory: str, day: str, waits: list[float]) -> None:
 
 def test_live_path_without_prefect(figures: Any, tmp_path: Path) -> None:
     waits: list[float] = []
-    for day in SESSIONS:
-        with opened(tmp_path, day, waits) as bench:
-            for moment, findings in bench.bars():
-                bench.agent.process_new_bar(moment, findings)
+    thinking: list[float] = []
+    disk: list[float] = []
+    with (tmp_path / "beside").open("wb", buffering=0) as beside:
+        for day in SESSIONS:
+            with opened(tmp_path, day, waits) as bench:
+                for moment, findings in bench.bars():
+                    started = time.perf_counter()
+                    assessed = bench.agent.assess(bench.agent.generate_action(moment, findings))
+                    thinking.append((time.perf_counter() - started) * MILLISECONDS)
+                    bench.agent.route(assessed)
+                    disk.append(_write_through(beside))
     _keep(figures, "bar in -> order out", waits, at_most=2.0)
+    _keep(figures, "of it: decide and risk", thinking)
+    _keep(figures, "for scale: the disk keeps 4 KB", disk)
 
 
 def test_live_path_with_prefect_tasks(figures: Any, tmp_path: Path) -> None:
@@ -151,8 +162,16 @@ def test_live_path_with_prefect_tasks(figures: Any, tmp_path: Path) -> None:
     _keep(figures, "bar in -> order out, in tasks", waits, at_most=50.0)
 
 
-def _keep(figures: Any, name: str, waits: Sequence[float], at_most: float) -> None:
+def _write_through(file: io.FileIO) -> float:
+    """How long this disk takes at this moment to keep one block: an intent is kept before its order is sent."""
+    started = time.perf_counter()
+    file.write(bytes(4096))
+    os.fsync(file.fileno())
+    return (time.perf_counter() - started) * MILLISECONDS
+
+
+def _keep(figures: Any, name: str, waits: Sequence[float], at_most: float | None = None) -> None:
     assert len(waits) >= FEWEST_ORDERS
     percentiles = statistics.quantiles(waits, n=100)
-    figures.add(f"{name}: p50", percentiles[49], "ms", note=f"{len(waits):,} orders")
+    figures.add(f"{name}: p50", percentiles[49], "ms", note=f"{len(waits):,} bars")
     figures.add(f"{name}: p99", percentiles[98], "ms", at_most=at_most, note=f"longest {max(waits):.1f} ms")
