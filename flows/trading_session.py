@@ -1,6 +1,7 @@
 """The flow that trades one session, from the opening bell to the close."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,4 +178,9 @@ def _publish(reporter: RunReporter, traded: _Traded) -> None:
         if record.gap != 0:
             get_run_logger().warning("session_id=%s %s", summary.session_id, record.sentence())
     history = "\n".join(["## Run history", "", *sentences])
-    reporter.finish(f"session-{summary.session_date.isoformat()}", f"{traded.report}\n{history}\n")
+    reporter.finish(_artifact_key(summary.session_id), f"{traded.report}\n{history}\n")
+
+
+def _artifact_key(session_id: str) -> str:
+    """The session's name in the letters that an artifact's key may have."""
+    return re.sub(r"[^a-z0-9]+", "-", f"session-{session_id}".lower()).strip("-")

@@ -61,8 +61,11 @@ class Connection:
             return reader, writer
 
     def _require_whole_file(self, raw: duckdb.DuckDBPyConnection) -> None:
-        """DuckDB notices missing blocks only when a query reaches for them: too late for a ledger."""
-        row = raw.execute("SELECT total_blocks * block_size FROM pragma_database_size()").fetchone()
+        """DuckDB notices missing blocks only when a query reaches for them: too late for a ledger.
+
+        Only blocks in use are counted: free ones at the end are numbered and need never have been written.
+        """
+        row = raw.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchone()
         expected = _FIRST_BLOCK_AT + (row[0] if row else 0)
         actual = self.path.stat().st_size
         if actual < expected:

@@ -77,7 +77,7 @@ class RunReporter:
 
     def finish(self, key: str, markdown: str) -> None:
         """Complete the progress and publish the closing report; an API that is away is logged, never raised."""
-        self._write_progress("done")
+        self._write_progress(f"{key}: done")
         try:
             with _trying_once():
                 self._client.create_artifact(
@@ -119,7 +119,11 @@ class RunReporter:
             with _trying_once():
                 if self._artifact_id is None:
                     new = ArtifactCreate(
-                        type="progress", description=description, data=percent, flow_run_id=self._flow_run_id
+                        key="session-progress",
+                        type="progress",
+                        description=description,
+                        data=percent,
+                        flow_run_id=self._flow_run_id,
                     )
                     self._artifact_id = self._client.create_artifact(new).id
                 else:

@@ -36,7 +36,7 @@ def bar_label(agent: OrchestratorAgent, bar_time: datetime) -> str:
     return agent.hours.local(bar_time).strftime("%H:%M")
 
 
-@task(name="open-session", cache_policy=NO_CACHE, persist_result=False)
+@task(name="open-session", task_run_name="open session", cache_policy=NO_CACHE, persist_result=False)
 def open_session(agent: OrchestratorAgent) -> SessionRecord:
     """Bring the book up from the ledger and write the session down as running."""
     record = agent.open_session()
@@ -52,6 +52,7 @@ def open_session(agent: OrchestratorAgent) -> SessionRecord:
 
 @task(
     name="load-warmup",
+    task_run_name="load warmup",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=_READ_RETRIES,
@@ -65,7 +66,7 @@ def load_warmup(agent: OrchestratorAgent) -> None:
         get_run_logger().info("session_id=%s symbol=%s warmup_bars=%d", agent.session_id, symbol, len(bars))
 
 
-@task(name="validate-bars", cache_policy=NO_CACHE, persist_result=False)
+@task(name="validate-bars", task_run_name="validation", cache_policy=NO_CACHE, persist_result=False)
 def validate_bars(agent: OrchestratorAgent) -> list[DataFinding]:
     """Judge the warmup bars and record what was found."""
     findings = agent.validate_data()
@@ -160,13 +161,13 @@ class Chunk:
         return iter(self._moments)
 
 
-@task(name="end-of-session", cache_policy=NO_CACHE, persist_result=False)
+@task(name="end-of-session", task_run_name="end of session", cache_policy=NO_CACHE, persist_result=False)
 def end_of_session(agent: OrchestratorAgent) -> None:
     """The bell: DAY orders that are left expire on a simulated market."""
     agent.end_of_session()
 
 
-@task(name="end-of-day-pnl", cache_policy=NO_CACHE, persist_result=False)
+@task(name="end-of-day-pnl", task_run_name="end of day P&L", cache_policy=NO_CACHE, persist_result=False)
 def end_of_day_pnl(agent: OrchestratorAgent) -> SessionSummary:
     """Write the session's end and say what it came to."""
     summary = agent.close_session(SessionState.COMPLETED)

@@ -106,8 +106,7 @@ class BarValidator:
 
     def action(self, finding: Finding) -> FindingAction:
         """What a finding of this kind leads to."""
-        action: FindingAction = getattr(self._settings, finding.value)
-        return action
+        return FindingAction(getattr(self._settings, finding.value))
 
     def examine(
         self,

@@ -331,9 +331,7 @@ class ExecutionLoop:
         if self._observers.wants(HookEvent.BAR_PROCESSED):
             held = {symbol: self._tracker.quantity(symbol) for symbol in self._tracker.held_symbols}
             pnl = equity.equity - self._tracker.starting_equity
-            self.announce(
-                HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "session_pnl": pnl, "positions": held}
-            )
+            self.announce(HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "session_pnl": pnl, "positions": held})
 
 
 def _heard(signal: Signal | None) -> Signal:

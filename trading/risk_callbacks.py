@@ -19,7 +19,7 @@ from trading.money import to_cents
 from trading.orders import OrderIntent
 from trading.risk_rules import (
     BuyingPower,
-    FreshPrice,
+    KnownPrice,
     MaxOrderNotional,
     MaxOrderShares,
     MaxPositionFraction,
@@ -81,7 +81,7 @@ def rules_from(settings: Settings) -> tuple[Rule, ...]:
     risk = settings.risk
     paper = settings.broker.paper
     rules: list[Rule] = [
-        FreshPrice(risk.max_price_age_bars),
+        KnownPrice(),
         NotHalted(),
         ShortSelling(settings.orders.allow_short),
         MaxOrderShares(risk.max_order_shares),

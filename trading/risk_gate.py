@@ -193,7 +193,6 @@ class RiskGate:
             quantity=quantity,
             adding=quantity - reducing,
             price=price,
-            price_age_bars=0,
             position=position,
             working=self._router.working_shares(symbol, side),
             equity=self._tracker.equity,

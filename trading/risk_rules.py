@@ -19,7 +19,7 @@ class RiskView:
 
     ``position`` is signed shares; ``working`` are shares of open orders in the order's own direction (positive).
     ``adding`` are the order's shares that open or add to a position (the rest reduces one). ``free_cash`` is cash not
-    yet promised to open orders. ``price`` is 0 where none is known; ``price_age_bars`` counts bars since the price was seen. ``average_volume``,
+    yet promised to open orders. ``price`` is the bar's close, 0 where none is known. ``average_volume``,
     ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell.
     """
 
@@ -28,7 +28,6 @@ class RiskView:
     quantity: int
     adding: int
     price: Decimal
-    price_age_bars: int
     position: int
     working: int
     equity: Decimal
@@ -79,24 +78,15 @@ class NotHalted:
 
 
 @dataclass(frozen=True, slots=True)
-class FreshPrice:
-    """No price or an old one: no new risk."""
+class KnownPrice:
+    """No price: no new risk. A decision always has the price of its own bar, so that none can be old here."""
 
-    max_age_bars: int
-    name: str = "fresh_price"
+    name: str = "known_price"
 
     def object_to(self, view: RiskView) -> Objection | None:
-        if not view.price > 0:
-            return Objection(self.name, 0, f"no price for {view.symbol}")
-        if view.price_age_bars <= self.max_age_bars:
+        if view.price > 0:
             return None
-        return Objection(
-            self.name,
-            0,
-            f"the price of {view.symbol} is {view.price_age_bars} bars old",
-            Decimal(view.price_age_bars),
-            Decimal(self.max_age_bars),
-        )
+        return Objection(self.name, 0, f"no price for {view.symbol}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
@@ -25,6 +25,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
 Fraction = Annotated[Decimal, Field(gt=0, le=1)]
 PositiveMoney = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=6)]
 NonNegativeMoney = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
+
+Off = BeforeValidator(lambda value: None if value == "off" else value)
+"""Takes the word `off` for no limit at all: TOML has no null."""
 
 
 class Section(BaseModel):
@@ -124,20 +127,24 @@ class FindingAction(StrEnum):
     WARN = "warn"
 
 
+NonsenseAction = Literal["refuse", "drop"]
+"""What a finding leads to where the bar is nonsense: it is never traded on."""
+
+
 class ValidationSettings(Section):
     """What each kind of finding about the bars leads to: refuse the session, drop the bar, or only warn."""
 
-    missing_value: FindingAction = FindingAction.DROP
+    missing_value: NonsenseAction = "drop"
     """A price is missing or not a number."""
-    non_positive_price: FindingAction = FindingAction.DROP
+    non_positive_price: NonsenseAction = "drop"
     """A price is zero or negative."""
-    crossed_range: FindingAction = FindingAction.DROP
+    crossed_range: NonsenseAction = "drop"
     """The high is below the low."""
-    outside_range: FindingAction = FindingAction.DROP
+    outside_range: NonsenseAction = "drop"
     """Open or close lies outside the bar's own range."""
-    duplicate_bar: FindingAction = FindingAction.DROP
+    duplicate_bar: NonsenseAction = "drop"
     """A second bar for the same minute; the first one stays."""
-    out_of_order: FindingAction = FindingAction.DROP
+    out_of_order: NonsenseAction = "drop"
     """A bar that is older than the one before it."""
     price_jump: FindingAction = FindingAction.DROP
     """The close moved by more than `max_jump_fraction` from the bar before, within a session."""
@@ -157,15 +164,6 @@ class ValidationSettings(Section):
     """A price beyond the jump limit is believed from the bar on that makes so many in a row that agree on it; the ones before are findings."""
     max_staleness_bars: Annotated[int, Field(ge=0, le=100_000)] = 30
     """How many bars may be missing at the end of the warmup."""
-
-    @field_validator(
-        "missing_value", "non_positive_price", "crossed_range", "outside_range", "duplicate_bar", "out_of_order"
-    )
-    @classmethod
-    def _nonsense_is_never_traded_on(cls, action: FindingAction) -> FindingAction:
-        if action is FindingAction.WARN:
-            raise ValueError("such a bar cannot be traded on: choose drop or refuse")
-        return action
 
 
 class SizingMethod(StrEnum):
@@ -207,7 +205,7 @@ class OrderSettings(Section):
 
 
 class RiskSettings(Section):
-    """Limits that every order meets before it is sent. A limit set to nothing (omitted or null) is off where it says so."""
+    """Limits that every order meets before it is sent. Some can be switched off."""
 
     max_order_shares: Annotated[int, Field(gt=0)] = 500
     """Largest order in shares; larger ones are trimmed."""
@@ -215,20 +213,18 @@ class RiskSettings(Section):
     """Largest position in shares, long or short; orders are trimmed to it."""
     max_position_fraction: Annotated[Decimal, Field(gt=0, le=10)] = Decimal("0.10")
     """Largest position as a fraction of equity at the last price; orders are trimmed to it."""
-    max_order_notional: PositiveMoney | None = None
-    """Largest order in money at the last price; larger ones are trimmed. Off when empty."""
-    max_daily_loss: PositiveMoney | None = Decimal("1000")
-    """Loss since the session's start at which trading halts for the day: only reductions after that. Off when empty."""
-    max_participation_fraction: Fraction | None = Decimal("0.10")
-    """Largest order as a fraction of the average volume of a bar; larger ones are trimmed. Off when empty."""
+    max_order_notional: Annotated[PositiveMoney | None, Off] = None
+    """Largest order in money at the last price; larger ones are trimmed. `off` switches it off."""
+    max_daily_loss: Annotated[PositiveMoney | None, Off] = Decimal("1000")
+    """Loss since the session's start at which trading halts for the day: only reductions after that. `off` switches it off."""
+    max_participation_fraction: Annotated[Fraction | None, Off] = Decimal("0.10")
+    """Largest order as a fraction of the average volume of a bar; larger ones are trimmed. `off` switches it off."""
     participation_bars: Annotated[int, Field(ge=1, le=1_000)] = 20
     """Bars over which the average volume is taken."""
     max_spread_bps: Annotated[Decimal, Field(gt=0)] = Decimal("50")
     """Spread in basis points above which orders shrink in proportion; feeds of bars have no spread and skip it."""
     max_volatility_fraction: Annotated[Decimal, Field(gt=0)] = Decimal("0.02")
     """Average true range as a fraction of the price above which orders shrink in proportion."""
-    max_price_age_bars: Annotated[int, Field(ge=0)] = 0
-    """How many bars old a price may be when an order is decided on it."""
 
 
 class PaperSettings(Section):
@@ -242,10 +238,10 @@ class PaperSettings(Section):
     """Commission per share."""
     commission_minimum: NonNegativeMoney = Decimal("1.00")
     """Least commission per order."""
-    commission_maximum_fraction: Fraction | None = None
-    """Cap of the commission as a fraction of the trade's value. Off when empty."""
-    max_volume_fraction: Fraction | None = None
-    """Largest share of a bar's volume that an order can take; the rest waits for the next bar. Off when empty."""
+    commission_maximum_fraction: Annotated[Fraction | None, Off] = None
+    """Cap of the commission as a fraction of the trade's value. `off` switches it off."""
+    max_volume_fraction: Annotated[Fraction | None, Off] = None
+    """Largest share of a bar's volume that an order can take; the rest waits for the next bar. `off` switches it off."""
     path: Path | None = None
     """File of the simulated account; beside the database, named after the account, where none is given."""
 

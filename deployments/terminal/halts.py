@@ -5,7 +5,7 @@ here: stop it (Ctrl-C, or a polite kill) and halt.
 """
 
 import getpass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +15,6 @@ from deployments.terminal.failures import failures_told
 from deployments.terminal.options import Config, Db, Json, settings_from
 from storage.questions import standing_halts
 from storage.store import Store, open_store
-from trading.clocks.wall_clock import WallClock
 from trading.decisions import Halt
 from trading.errors import ConfigurationError
 
@@ -39,7 +38,7 @@ def halt(
         _check(scope)
         if not reason.strip():
             raise ConfigurationError("--reason is empty. Say why, for whoever clears the halt.")
-        now = WallClock().now()
+        now = datetime.now(UTC)
         with open_store(settings_from(config, db).store.path) as store:
             store.ledger.record_halt(Halt(scope, reason.strip(), now))
             _answer(store, now, f"Halted {scope}: {reason.strip()}", {"halted": scope}, as_json)
@@ -49,7 +48,7 @@ def resume(scope: Scope = "all", db: Db = None, config: Config = None, as_json: 
     """Clear the halts that stand under exactly this scope."""
     with failures_told(as_json):
         _check(scope)
-        now = WallClock().now()
+        now = datetime.now(UTC)
         with open_store(settings_from(config, db).store.path) as store:
             cleared = store.ledger.clear_halts(scope, getpass.getuser(), now)
             words = f"Cleared {cleared} halt{'' if cleared == 1 else 's'} of {scope}."

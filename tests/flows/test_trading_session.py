@@ -67,15 +67,14 @@ def test_a_session_shows_the_stages_of_each_bar_under_readable_names(settings: M
     # 6.5 hours hold 13 bars of half an hour.
     bars = [f"{label} {stage}" for label in half_hours() for stage in ("decide", "risk", "route")]
     assert [name for name in names if name in set(bars)] == bars
-    others = [name.rsplit("-", 1)[0] for name in names if name not in set(bars)]
-    assert others == [
-        "open-session",
-        "load-warmup",
-        "validate-bars",
+    assert [name for name in names if name not in set(bars)] == [
+        "open session",
+        "load warmup",
+        "validation",
         "reconcile at the open",
-        "end-of-session",
+        "end of session",
         "reconcile at the close",
-        "end-of-day-pnl",
+        "end of day P&L",
     ]
     assert state.is_completed()
 
@@ -118,7 +117,7 @@ def test_a_completed_session_is_not_traded_again(settings: Make) -> None:
     state = trading_session(settings(), date(2026, 1, 5), return_state=True)
 
     assert state.result() == first
-    assert [one["name"].rsplit("-", 1)[0] for one in settled_task_runs(state, 1)] == ["open-session"]
+    assert [one["name"] for one in settled_task_runs(state, 1)] == ["open session"]
 
 
 def test_a_closed_day_completes_at_once_and_says_why(settings: Make) -> None:

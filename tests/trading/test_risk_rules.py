@@ -6,7 +6,7 @@ import pytest
 from trading.orders import Side
 from trading.risk_rules import (
     BuyingPower,
-    FreshPrice,
+    KnownPrice,
     MaxOrderNotional,
     MaxOrderShares,
     MaxPositionFraction,
@@ -23,7 +23,6 @@ ORDER = RiskView(
     quantity=100,
     adding=100,
     price=Decimal(50),
-    price_age_bars=0,
     position=0,
     working=0,
     equity=Decimal(100_000),
@@ -56,14 +55,9 @@ def test_no_new_risk_while_a_halt_stands() -> None:
     assert (objection.allowed, objection.reason) == (0, "trading is halted: fat finger")
 
 
-@pytest.mark.parametrize(("age", "answer"), [(0, None), (2, None), (3, 0)])
-def test_a_price_may_be_as_old_as_the_limit(age: int, answer: int | None) -> None:
-    assert allowed(FreshPrice(2), price_age_bars=age) == answer
-
-
 @pytest.mark.parametrize("price", ["0", "-1"])
 def test_no_price_no_new_risk(price: str) -> None:
-    assert allowed(FreshPrice(2), price=Decimal(price)) == 0
+    assert allowed(KnownPrice(), price=Decimal(price)) == 0
 
 
 @pytest.mark.parametrize(

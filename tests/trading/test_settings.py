@@ -122,7 +122,6 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("risk.participation_bars", [1, 1_000], [0, 1_001]),
     ("risk.max_spread_bps", ["0.1"], [0, -1]),
     ("risk.max_volatility_fraction", ["0.001"], [0, -1]),
-    ("risk.max_price_age_bars", [0, 5], [-1]),
     ("broker.kind", ["paper"], ["simulated", ""]),
     ("broker.paper.initial_cash", ["0.01", 10**11], [0, -1, "nan", "0.0000001"]),
     ("broker.paper.slippage_bps", [0, 1_000], ["-0.1", "1000.1"]),
