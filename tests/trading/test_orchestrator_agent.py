@@ -302,6 +302,14 @@ def test_an_account_that_holds_something_refuses_an_earlier_day(at_desk, tmp_pat
     assert asked(tmp_path, "SELECT count(*) FROM sessions") == [(1,)]
 
 
+def test_an_account_without_positions_trades_an_earlier_day(at_desk) -> None:
+    with at_desk(TUESDAY, Flat(), **BUSY) as desk:
+        desk.agent.run_session()
+    with at_desk(MONDAY, BuyAndHold(), **BUSY) as desk:
+        summary = desk.agent.run_session()
+    assert (summary.fills, summary.discrepancies) == (2, 0)
+
+
 def test_a_day_that_was_stopped_is_not_taken_up_after_a_later_one(at_desk) -> None:
     with at_desk(MONDAY, Flat(), **BUSY) as desk, pytest.raises(StoppedEarly):
         desk.agent.run_session(stop_after(5))
