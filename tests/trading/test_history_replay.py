@@ -102,16 +102,16 @@ def week() -> list[TradingHours]:
 
 
 def trade_live(wanted: Settings, bars: Mapping[str, BarColumns], directory: Path) -> dict[str, list[Any]]:
-    """Day after day as it is done live: each session takes up the ledger and the broker's account anew."""
-    with open_store(directory / "live.duckdb") as store:
-        for hours in week():
-            with closing(PaperFile(directory / "live.sqlite", ACCOUNT)) as file:
-                broker = PaperBroker(ACCOUNT, wanted.broker.paper, hours.opens_at, file)
-                feed = RecordedFeed(BarsInMemory(bars), wanted.session.timeframe, BarClock(hours.opens_at))
-                clock = BarClock(hours.opens_at)
-                ports = TradingPorts(CALENDAR, clock, clock, feed, broker, policy(wanted), store.ledger, broker)
-                summary = OrchestratorAgent(wanted, ACCOUNT, hours, ports).run_session()
-            assert summary.discrepancies == 0
+    """Day after day as it is done live: each session opens the ledger and the broker's account anew."""
+    database = directory / "live.duckdb"
+    for hours in week():
+        with open_store(database) as store, closing(PaperFile(directory / "live.sqlite", ACCOUNT)) as file:
+            broker = PaperBroker(ACCOUNT, wanted.broker.paper, hours.opens_at, file)
+            feed = RecordedFeed(BarsInMemory(bars), wanted.session.timeframe, BarClock(hours.opens_at))
+            clock = BarClock(hours.opens_at)
+            ports = TradingPorts(CALENDAR, clock, clock, feed, broker, policy(wanted), store.ledger, broker)
+            assert OrchestratorAgent(wanted, ACCOUNT, hours, ports).run_session().discrepancies == 0
+    with open_store(database) as store:
         return answers(store)
 
 
