@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test test-quick lint format bench bench-peers rl constraints clean
+.PHONY: help session test lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
