@@ -15,13 +15,24 @@ import duckdb
 import pytest
 
 from trading.bars import Bar
+from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
 from trading.decisions import Action, Halt, Signal
-from trading.errors import AlreadyTraded, ClosedDay, Halted, StoppedEarly, Unreconciled
+from trading.errors import (
+    AlreadyTraded,
+    BrokerUnavailable,
+    ClosedDay,
+    DataNotFit,
+    Halted,
+    StoppedEarly,
+    Unreconciled,
+)
 from trading.hooks import Observers
+from trading.orders import Side
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
-from trading.ports import MarketWindow
+from trading.ports import LedgerEntries, MarketWindow
+from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.sessions import Mode, SessionState
 from trading.settings import SizingMethod
 
@@ -34,6 +45,7 @@ BUSY = {
     "policy": {"parameters": {"fast": 2, "slow": 5}},
 }
 """26 bars of two symbols and an order every few bars."""
+SMALL = {"sizing": {"method": "fixed_shares", "shares": 50}}
 
 
 class Script:
@@ -414,6 +426,68 @@ def test_a_daily_loss_halts_the_session_lets_reductions_pass_and_is_over_the_nex
         assert desk.agent.run_session().state is SessionState.COMPLETED
 
 
+def test_a_warmup_that_is_set_to_refuse_refuses_and_is_on_record(at_desk, tape, tmp_path: Path) -> None:
+    short = tape(bars("100", "100"))
+    with at_desk(source=short, validation={"too_little_history": "refuse"}) as desk, pytest.raises(DataNotFit):
+        desk.agent.run_session()
+    assert asked(tmp_path, "SELECT state FROM sessions") == [("REFUSED",)]
+    assert asked(tmp_path, "SELECT finding, action FROM data_findings") == [("too_little_history", "refuse")]
+
+
+def test_data_that_refuses_before_anything_was_traded_refuses_the_session(at_desk, tape, tmp_path: Path) -> None:
+    thin = tape(bars("100", "100", volume=0))
+    with at_desk(source=thin, decider=Flat(), validation={"zero_volume": "refuse"}) as desk, pytest.raises(DataNotFit):
+        desk.agent.run_session()
+    assert asked(tmp_path, "SELECT state FROM sessions") == [("REFUSED",)]
+    assert ("zero_volume",) in asked(tmp_path, "SELECT finding FROM data_findings")
+
+
+def test_what_the_broker_said_is_kept_when_it_falls_silent_in_the_middle_of_a_comparison(at_desk, tape) -> None:
+    # One order is filled, unheard; of another one nobody knows whether it was ever sent.
+    class Silent:
+        def __init__(self, paper: Any) -> None:
+            self._paper = paper
+            self.falls_silent = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._paper, name)
+
+        def find_order(self, client_order_id: str) -> Any:
+            if self.falls_silent:
+                raise BrokerUnavailable("silence")
+            return self._paper.find_order(client_order_id)
+
+    both = tape([*bars("100", "100", "100"), *bars("50", "50", "50", symbol="QQQ")])
+    pair = {"session": {"symbols": ["SPY", "QQQ"]}, **SMALL}
+    buy = {"SPY": Signal(Action.BUY)}
+    markets: list[PaperBroker] = []
+    with at_desk(source=both, decider=Script(buy), wrap=lambda paper: markets.append(paper) or paper, **pair) as desk:
+        agent = opened(desk)
+        moments = agent.live_bars()
+        agent.process_new_bar(*next(moments))
+        # As if the process had died after the market moved on: filled at the broker, not in the ledger.
+        markets[0].see(next(moments)[0])
+        lost = agent.order_router.intent("QQQ", Side.BUY, 5, Decimal(50), OPENS - timedelta(minutes=5), OPENS)
+        desk.store.ledger.commit(agent.session_id, LedgerEntries(intents=[lost]))
+    lines: list[Silent] = []
+
+    def line(paper: Any) -> Any:
+        lines.append(Silent(paper))
+        return lines[0]
+
+    with at_desk(source=both, decider=Script(buy), wrap=line, **pair) as desk:
+        agent = desk.agent
+        agent.open_session()
+        agent.load_warmup_data()
+        agent.validate_data()
+        with pytest.raises(BrokerUnavailable):
+            agent.reconcile("open")
+        assert [fill.execution.quantity for fill in desk.store.ledger.fills("paper")] == [50]
+        lines[0].falls_silent = False
+        assert agent.reconcile("open") == []
+        assert agent.pnl_tracker.quantity("SPY") == 50
+
+
 # Policies that fail
 
 
@@ -460,9 +534,6 @@ def opened(desk: Any) -> Any:
     agent.validate_data()
     agent.reconcile("open")
     return agent
-
-
-SMALL = {"sizing": {"method": "fixed_shares", "shares": 50}}
 
 
 def test_an_emergency_stop_cancels_what_works_and_stands_for_later_sessions(at_desk, tape, tmp_path: Path) -> None:
@@ -529,6 +600,30 @@ def test_a_notebook_asks_before_it_trades(at_desk, tape) -> None:
         assert agent.get_open_orders() == {}
         assert agent.calculate_pnl().total == 0
         assert agent.synchronize_portfolio_state_with_broker() == []
+
+
+def test_an_order_by_hand_is_on_record_and_can_be_called_back(at_desk, tape, tmp_path: Path) -> None:
+    with at_desk(source=tape(bars("100", "100", "100", "100")), decider=Script(), **SMALL) as desk:
+        agent = opened(desk)
+        moments = agent.live_bars()
+        agent.process_new_bar(*next(moments))
+        intent = agent.order_router.intent("SPY", Side.BUY, 5, Decimal(100), OPENS, OPENS, leg="by hand")
+        agent.place_order(ApprovedOrder(intent, PreTradeVerdict(5, ())))
+        assert list(agent.get_open_orders()) == [intent.client_order_id]
+        agent.cancel_order(intent.client_order_id)
+        agent.process_new_bar(*next(moments))
+    assert asked(tmp_path, "SELECT quantity, status FROM orders") == [(5, "CANCELLED")]
+    assert asked(tmp_path, "SELECT * FROM fills") == []
+
+
+def test_risk_is_heard_by_whoever_subscribes(at_desk, tape) -> None:
+    heard: list[str] = []
+    with at_desk(source=tape(bars("100", "100")), decider=BuyAndHold(), risk={"max_order_shares": 20}) as desk:
+        agent = opened(desk)
+        agent.risk_events.subscribe(lambda event: heard.append(f"{event.kind} {event.check.rule}"))
+        agent.process_new_bar(*next(agent.live_bars()))
+        agent.close_session(SessionState.STOPPED)
+    assert heard == ["trimmed max_order_shares"]
 
 
 def test_the_loop_trades_the_whole_session_by_itself(at_desk, tmp_path: Path) -> None:
