@@ -260,7 +260,7 @@ FINDINGS: FactTable[DataFinding] = FactTable(
 HALTS: FactTable[Halt] = FactTable(
     "halts",
     {"scope": TEXT, "halted_at": MOMENT, "session_id": TEXT, "reason": TEXT, "expires_at": MOMENT},
-    lambda session_id, it: (it.scope, it.halted_at, session_id or None, it.reason, it.expires_at),
+    lambda session_id, it: (it.scope, it.halted_at, it.session_id or session_id or None, it.reason, it.expires_at),
 )
 
 SESSIONS: FactTable[SessionRecord] = FactTable(

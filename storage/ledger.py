@@ -106,7 +106,10 @@ class DuckLedger:
         after = advance(before | {name: (intent.quantity, NOT_SENT) for name, intent in fresh.items()}, events, fills)
         ORDERS.write(connection, session_id, [(intent, after[name][1]) for name, intent in fresh.items()])
         save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
-        ORDER_EVENTS.write(connection, session_id, events)
+        # A replay commits several sessions at once: the step of an order belongs to the order's.
+        owners = {name: intent.session_id for name, intent in intents.items()}
+        steps = [ORDER_EVENTS.row(owners.get(event.client_order_id, session_id), event) for event in events]
+        ORDER_EVENTS.write_rows(connection, steps)
         if fills:
             [(booked,)] = connection.execute("SELECT coalesce(max(booking), 0) FROM fills").fetchall()
             FILLS.write(connection, session_id, enumerate(fills, booked + 1))

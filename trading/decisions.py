@@ -134,10 +134,12 @@ class Discrepancy:
 class Halt:
     """A latch: no new risk within ``scope`` (``all``, ``account:NAME``, ``strategy:NAME`` or ``symbol:NAME``).
 
-    Stands until a person clears it, or until ``expires_at`` where that is given.
+    Stands until a person clears it, or until ``expires_at`` where that is given. ``session_id`` names the session that
+    halted; None where a person did.
     """
 
     scope: str
     reason: str
     halted_at: datetime
     expires_at: datetime | None = None
+    session_id: str | None = None

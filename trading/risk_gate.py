@@ -102,7 +102,8 @@ class RiskGate:
         )
         if objection is None:
             return
-        halt = Halt(self._loss_scope, objection.reason, bar_time + self._bar_length, self._hours.closes_at)
+        at = bar_time + self._bar_length
+        halt = Halt(self._loss_scope, objection.reason, at, self._hours.closes_at, self._record.session_id)
         self._halts[halt.scope] = halt
         entries.halts.append(halt)
         check = RiskCheck(
