@@ -33,6 +33,9 @@ from trading.sizing import SizingBasis, shares_for
 _log = logging.getLogger(__name__)
 
 
+_UNCONFIRMED = (OrderStatus.CREATED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.CANCEL_PENDING)
+
+
 @dataclass(frozen=True, slots=True)
 class OrderScope:
     """Whose orders these are: what an intent's id is made of besides bar and symbol."""
@@ -154,16 +157,19 @@ class OrderRouter:
             if order.intent.symbol == symbol and order.intent.side is side
         )
 
-    def promised_cash(self) -> Decimal:
-        """Money that open buys would take if they filled at their reference price."""
-        return sum(
-            (
-                order.remaining * order.intent.reference_price
-                for order in self._open.values()
-                if order.intent.side is Side.BUY
-            ),
-            ZERO,
-        )
+    def promised_cash(self, position: Callable[[str], int]) -> Decimal:
+        """Money that open orders would bind if they filled at their reference price: all purchases, and sales of more
+        than ``position`` (signed shares held of a symbol)."""
+        promised = ZERO
+        sold: dict[str, int] = {}
+        for order in self._open.values():
+            intent, shares = order.intent, order.remaining
+            if intent.side is Side.SELL:
+                before = sold.get(intent.symbol, 0)
+                sold[intent.symbol] = before + shares
+                shares = min(shares, max(before + shares - max(position(intent.symbol), 0), 0))
+            promised += shares * intent.reference_price
+        return promised
 
     # What is sent
 
@@ -209,13 +215,16 @@ class OrderRouter:
         order = self._open.get(client_order_id)
         if order is None or order.status is OrderStatus.CANCEL_PENDING:
             return []
-        event = OrderEvent(client_order_id, at, OrderStatus.CANCEL_PENDING)
-        self._move(event)
         try:
             self._broker.cancel(client_order_id)
-        except (BrokerUnavailable, OutcomeUnknown) as error:
+        except BrokerUnavailable as error:
+            # Nothing happened: the order works on, and whoever wants it gone asks again.
+            _log.warning("cancel not sent client_order_id=%s error=%s", client_order_id, error)
+            return []
+        except OutcomeUnknown as error:
             _log.warning("cancel not confirmed client_order_id=%s error=%s", client_order_id, error)
-        return [event]
+        event = OrderEvent(client_order_id, at, OrderStatus.CANCEL_PENDING)
+        return [event] if self._move(event) else []
 
     def get_open_orders(self) -> dict[str, OpenOrder]:
         """Orders that may still fill, by client_order_id, oldest first."""
@@ -228,14 +237,14 @@ class OrderRouter:
         self._open = {order.intent.client_order_id: order for order in open_orders}
 
     def resolve(self, at: datetime, still_to_come: Callable[[OpenOrder], bool]) -> list[OrderEvent]:
-        """Ask the broker by id for every open order whose sending was never confirmed.
+        """Ask the broker by id for every open order whose sending or cancelling was never confirmed.
 
         An order that the broker surely never had ends as EXPIRED, unless ``still_to_come``: its bar will be processed
         again and the same intent sent then. Raises ``BrokerUnavailable`` when the broker does not answer.
         """
         events = []
         for order in list(self._open.values()):
-            if order.status not in (OrderStatus.CREATED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN):
+            if order.status not in _UNCONFIRMED:
                 continue
             order_id = order.intent.client_order_id
             found = self._broker.find_order(order_id)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from trading.decisions import Discrepancy, EquityPoint, PositionSnapshot
 from trading.lots import Position
 from trading.money import ZERO
-from trading.orders import Fill
+from trading.orders import Execution, Fill
 from trading.ports import BrokerAccount
 from trading.reconciliation import compare_books
 from trading.settings import CostBasis
@@ -102,7 +102,8 @@ class PnLTracker:
         self._realized_by_symbol: dict[str, Decimal] = {}
         self._market_value: Decimal | None = None
         self._open_basis: Decimal | None = None
-        self._seen: set[str] = set()
+        self._booked: dict[str, Fill] = {}
+        self._gained: dict[str, bool] = {}
         self._session_closes = 0
         self._session_wins = 0
         self._session_traded = ZERO
@@ -134,13 +135,23 @@ class PnLTracker:
             execution = fill.execution
             self._starting_commissions -= execution.commission or ZERO
             self._session_traded += execution.quantity * execution.price
+            gained = self._gained.get(execution.exec_id)
+            if gained is not None:
+                self._session_closes += 1
+                self._session_wins += gained
 
     def update_position(self, fill: Fill) -> bool:
-        """Book one fill: cash, lots, P&L, fees. False when its execution id was booked before (nothing happens)."""
+        """Book one fill: cash, lots, P&L, fees. False when its execution id was booked before.
+
+        Then nothing happens, unless its commission was not known and is now: that is booked where it belongs.
+        """
         execution = fill.execution
-        if execution.exec_id in self._seen:
+        known = self._booked.get(execution.exec_id)
+        if known is not None:
+            if self.awaits_commission(execution):
+                self._restate(fill)
             return False
-        self._seen.add(execution.exec_id)
+        self._booked[execution.exec_id] = fill
         symbol = execution.symbol
         position = self._positions.get(symbol)
         if position is None:
@@ -154,11 +165,28 @@ class PnLTracker:
         if realized is not None:
             self.realized += realized
             self._realized_by_symbol[symbol] = self._realized_by_symbol.get(symbol, ZERO) + realized
+            self._gained[execution.exec_id] = realized > 0
             self._session_closes += 1
             self._session_wins += realized > 0
         self._prices.setdefault(symbol, execution.price)
         self._market_value = self._open_basis = None
         return True
+
+    def awaits_commission(self, execution: Execution) -> bool:
+        """Whether the execution was booked without its commission and brings it now."""
+        known = self._booked.get(execution.exec_id)
+        return known is not None and known.execution.commission is None and execution.commission is not None
+
+    def _restate(self, fill: Fill) -> None:
+        """Fold all fills again with this one's commission: it moves cash, the lot's cost and what it has realized."""
+        fills = [fill if name == fill.execution.exec_id else kept for name, kept in self._booked.items()]
+        day = (self.starting_equity, self.starting_realized, self._starting_commissions)
+        session = (self._session_closes, self._session_wins, self._session_traded)
+        prices, high_water_mark = dict(self._prices), self.high_water_mark
+        self.initialize_portfolio_state(self.initial_cash, fills, prices, high_water_mark)
+        self._prices.update(prices)
+        self.starting_equity, self.starting_realized, self._starting_commissions = day
+        self._session_closes, self._session_wins, self._session_traded = session
 
     def mark(self, prices: Mapping[str, Decimal]) -> None:
         """Value positions at these prices from now on."""
@@ -193,6 +221,14 @@ class PnLTracker:
                 (held.quantity * prices[symbol] for symbol, held in self._positions.items() if held.quantity), ZERO
             )
         return self._market_value
+
+    @property
+    def short_value(self) -> Decimal:
+        """Value of the short positions alone, zero or negative."""
+        prices = self._prices
+        return sum(
+            (held.quantity * prices[symbol] for symbol, held in self._positions.items() if held.quantity < 0), ZERO
+        )
 
     @property
     def equity(self) -> Decimal:

@@ -127,11 +127,17 @@ class RiskGate:
     ) -> int:
         """Add to ``assessment`` what ``action`` leads to; returns the position it asks for (signed shares)."""
         delta = self._delta(action, symbol, bar_time, window, assessment)
-        assessment.cancels += delta.cancels
         price = self._tracker.price(symbol)
+        refused = False
         if delta.side is not None and price is not None:
-            self._approve(symbol, delta.side, delta.quantity, price, bar_time, window, assessment)
+            refused = not self._approve(symbol, delta.side, delta.quantity, price, bar_time, window, assessment)
+        if not (self._are_exits(symbol, delta) and (refused or self.halted_for(symbol) is not None)):
+            assessment.cancels += delta.cancels
         return delta.target_quantity
+
+    def _are_exits(self, symbol: str, delta: OrderDelta) -> bool:
+        """Whether the orders that stand in the way are on their way out of a position: calling those back adds risk."""
+        return bool(delta.cancels) and self._tracker.quantity(symbol) * delta.target_quantity > 0
 
     def position_size(self, symbol: str, window: MarketWindow) -> int:
         """Whole shares of a new position at the last price; raises ``CannotSize``."""
@@ -167,7 +173,8 @@ class RiskGate:
         bar_time: datetime,
         window: MarketWindow,
         assessment: Assessment,
-    ) -> None:
+    ) -> bool:
+        """Ask risk about the order; whether any of it may be sent."""
         view = self._view(symbol, side, wanted, price, window, assessment.reserved_cash)
         verdict = pre_trade_check(view, self._rules, self._throttle, self._router.minimum_quantity)
         at = bar_time + self._bar_length
@@ -177,16 +184,20 @@ class RiskGate:
             assessment.checks += checks
             self._events.emit_checks(checks)
         if verdict.refused:
-            return
-        if side is Side.BUY:
-            assessment.reserved_cash += verdict.quantity * price
+            return False
+        # A purchase takes its money also where it covers a short position.
+        taking = verdict.quantity if side is Side.BUY else max(verdict.quantity - (view.quantity - view.adding), 0)
+        assessment.reserved_cash += taking * price
         assessment.approved.append(ApprovedOrder(intent, verdict))
+        return True
 
     def _view(
         self, symbol: str, side: Side, quantity: int, price: Decimal, window: MarketWindow, reserved: Decimal
     ) -> RiskView:
         position = self._tracker.quantity(symbol)
-        reducing = min(max(-position * side.sign, 0), quantity)
+        working = self._router.working_shares(symbol, side)
+        # Shares that a working order closes already cannot be closed again.
+        reducing = min(max(-position * side.sign - working, 0), quantity)
         true_range = average_true_range(window, symbol, self._atr_bars)
         return RiskView(
             symbol=symbol,
@@ -195,14 +206,23 @@ class RiskGate:
             adding=quantity - reducing,
             price=price,
             position=position,
-            working=self._router.working_shares(symbol, side),
+            working=working,
             equity=self._tracker.equity,
-            free_cash=self._tracker.cash - self._router.promised_cash() - reserved,
+            free_cash=self._free_cash() - reserved,
             average_volume=self._average_volume(symbol, window),
             spread_bps=None,
             volatility_fraction=None if true_range is None else true_range / price,
             halted=self.halted_for(symbol),
         )
+
+    def _free_cash(self) -> Decimal:
+        """Equity that nothing is bound by: what positions of either side and working orders are worth is taken off.
+
+        Without short positions that is the cash less what working purchases will take; the proceeds of a short sale
+        are no money to spend.
+        """
+        promised = self._router.promised_cash(self._tracker.quantity)
+        return self._tracker.cash + 2 * self._tracker.short_value - promised
 
     def _average_volume(self, symbol: str, window: MarketWindow) -> Decimal | None:
         volumes: list[int] = window.volumes(symbol, self._risk.participation_bars).tolist()
