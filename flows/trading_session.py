@@ -90,7 +90,9 @@ def run(settings: Settings, session_date: date | None) -> SessionSummary:
     """
     try:
         state = trading_session(settings, session_date, return_state=True)
-    except API_ERRORS as error:
+    except (*API_ERRORS, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "API" not in str(error):
+            raise  # Prefect says so when it cannot reach its server; any other is a fault of ours
         raise PrefectUnavailable(
             f"The Prefect API does not answer ({type(error).__name__}: {error}). Start its server, or unset "
             "PREFECT_API_URL to run with a temporary one."

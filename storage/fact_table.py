@@ -46,7 +46,7 @@ class FactTable(Generic[T]):
         """Insert finished rows."""
         if not rows:
             return
-        if len(rows) > FEW or (absorb and self.identity):
+        if len(rows) > FEW or self.identity:
             self.write_columns(connection, self.as_columns(rows), absorb)
             return
         # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
@@ -61,7 +61,9 @@ class FactTable(Generic[T]):
         """Insert rows that are Arrow columns of these names already."""
         names = ", ".join(arriving.column_names)
         ending = ""
-        if absorb and self.identity:
+        if self.identity:
+            # Always looked up: DuckDB 1.5 forgets entries of a unique index (not of a primary key) when it replays its
+            # log after a crash, so that the index cannot be trusted to notice a repeat.
             same = " AND ".join(f"known.{name} IS NOT DISTINCT FROM arriving.{name}" for name in self.identity)
             ending = (
                 f" WHERE NOT EXISTS (SELECT 1 FROM {self.name} AS known WHERE {same})"

@@ -237,7 +237,7 @@ class DuckLedger:
                     SELECT equity.marks
                     FROM equity JOIN sessions USING (session_id)
                     WHERE sessions.account = $1 AND equity.marks IS NOT NULL
-                    ORDER BY equity.bar_time DESC LIMIT 1
+                    ORDER BY equity.rowid DESC LIMIT 1
                 )
                 SELECT symbol, coalesce((SELECT marks[held.symbol] FROM marked), fill_price) FROM held ORDER BY symbol
                 """,

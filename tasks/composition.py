@@ -20,7 +20,7 @@ from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
 from trading.clocks.wall_clock import WallClock
-from trading.errors import ConfigurationError, DataNotFit
+from trading.errors import ConfigurationError, DataNotFit, Unreconciled
 from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
 from trading.feeds.synthetic import SyntheticFeed
@@ -65,7 +65,11 @@ def account_name(settings: Settings, kind: FeedKind) -> str:
 def paper_account_path(settings: Settings, account: str) -> Path:
     """The file of the simulated account: the one named, else beside the database."""
     named = settings.broker.paper.path
-    return named if named is not None else settings.store.path.with_suffix(f".{account}.sqlite")
+    if named is not None:
+        return named
+    store = settings.store.path
+    # Only the usual ending gives way: ledgers of other names keep accounts of their own.
+    return store.with_name(f"{store.name.removesuffix('.duckdb')}.{account}.sqlite")
 
 
 @contextlib.contextmanager
@@ -99,6 +103,12 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         file = PaperFile(paper_account_path(settings, account), account)
         stack.callback(file.close)
         broker = PaperBroker(account, settings.broker.paper, hours.opens_at, file)
+        if broker.has_traded and store.ledger.opening_cash(account) is None:
+            raise Unreconciled(
+                f"The paper account {file.path} has traded before, and {settings.store.path} knows nothing of it: it belongs "
+                "to another database. Move the file away to start a new account, or name another with broker.paper.path "
+                "or --account."
+            )
         ports = TradingPorts(calendar, clock, WallClock(), feed, broker, policy, store.ledger, broker)
         yield Desk(OrchestratorAgent(settings, account, hours, ports, observers), hours, store)
 

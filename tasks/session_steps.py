@@ -1,7 +1,8 @@
 """The steps of a session as Prefect tasks, in the order in which a trader would name them.
 
 Reads retry on the wire and only on the wire: a feed or broker that gave no answer is asked again, which changes
-nothing on their side. Arithmetic is never retried. Nothing that sends is retried by Prefect: ``route`` saves an
+nothing on their side. Arithmetic is never retried. Nothing that sends is retried by Prefect, whatever
+its profile has for a default: ``route`` saves an
 intent before it sends it, and what was not confirmed is asked for by id at the next bar.
 """
 
@@ -36,7 +37,7 @@ def bar_label(agent: OrchestratorAgent, bar_time: datetime) -> str:
     return agent.hours.local(bar_time).strftime("%H:%M")
 
 
-@task(name="open-session", task_run_name="open session", cache_policy=NO_CACHE, persist_result=False)
+@task(name="open-session", task_run_name="open session", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def open_session(agent: OrchestratorAgent) -> SessionRecord:
     """Bring the book up from the ledger and write the session down as running."""
     record = agent.open_session()
@@ -66,7 +67,7 @@ def load_warmup(agent: OrchestratorAgent) -> None:
         get_run_logger().info("session_id=%s symbol=%s warmup_bars=%d", agent.session_id, symbol, len(bars))
 
 
-@task(name="validate-bars", task_run_name="validation", cache_policy=NO_CACHE, persist_result=False)
+@task(name="validate-bars", task_run_name="validation", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def validate_bars(agent: OrchestratorAgent) -> list[DataFinding]:
     """Judge the warmup bars and record what was found."""
     findings = agent.validate_data()
@@ -90,14 +91,14 @@ def reconcile(agent: OrchestratorAgent, stage: str) -> list[Discrepancy]:
     return found
 
 
-@task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False)
+@task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def decide(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> DecidedBar:
     """Stage one of a bar: book the broker's news, value the book, ask the policy."""
     del label  # names the run
     return agent.generate_action(moment, findings)
 
 
-@task(name="risk", task_run_name="{label} risk", cache_policy=NO_CACHE, persist_result=False)
+@task(name="risk", task_run_name="{label} risk", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def assess(agent: OrchestratorAgent, decided: DecidedBar, label: str) -> AssessedBar:
     """Stage two of a bar: what risk lets through. Sends nothing."""
     del label
@@ -116,7 +117,7 @@ def assess(agent: OrchestratorAgent, decided: DecidedBar, label: str) -> Assesse
     return assessed
 
 
-@task(name="route", task_run_name="{label} route", cache_policy=NO_CACHE, persist_result=False)
+@task(name="route", task_run_name="{label} route", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def route(agent: OrchestratorAgent, assessed: AssessedBar, label: str) -> RoutedBar:
     """Stage three of a bar: save intents, send orders, commit the bar. Never retried."""
     del label
@@ -133,14 +134,14 @@ def route(agent: OrchestratorAgent, assessed: AssessedBar, label: str) -> Routed
     return agent.route(assessed)
 
 
-@task(name="bar", task_run_name="{label} bar", cache_policy=NO_CACHE, persist_result=False)
+@task(name="bar", task_run_name="{label} bar", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def trade_bar(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> RoutedBar:
     """One bar, all three stages. Never retried."""
     del label
     return agent.process_new_bar(moment, findings)
 
 
-@task(name="bars", task_run_name="{label} and on", cache_policy=NO_CACHE, persist_result=False)
+@task(name="bars", task_run_name="{label} and on", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def trade_chunk(agent: OrchestratorAgent, moments: "Chunk", label: str) -> int:
     """A chunk of bars, each all three stages, as they come. Returns how many. Never retried."""
     del label
@@ -161,13 +162,13 @@ class Chunk:
         return iter(self._moments)
 
 
-@task(name="end-of-session", task_run_name="end of session", cache_policy=NO_CACHE, persist_result=False)
+@task(name="end-of-session", task_run_name="end of session", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def end_of_session(agent: OrchestratorAgent) -> None:
     """The bell: DAY orders that are left expire on a simulated market."""
     agent.end_of_session()
 
 
-@task(name="end-of-day-pnl", task_run_name="end of day P&L", cache_policy=NO_CACHE, persist_result=False)
+@task(name="end-of-day-pnl", task_run_name="end of day P&L", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def end_of_day_pnl(agent: OrchestratorAgent) -> SessionSummary:
     """Write the session's end and say what it came to."""
     summary = agent.close_session(SessionState.COMPLETED)

@@ -147,7 +147,7 @@ class BarValidator:
         jumped_from: dict[int, int] = {}
         for symbol, run in runs.items():
             candidates = run.start + np.flatnonzero(sane[run])
-            self._follow(candidates, stack.time, stack.close, opened, references[symbol], found, jumped_from)
+            self._follow(candidates, stack, opened, references[symbol], found, jumped_from)
 
         found[Finding.UNFINISHED_BAR] = unfinished
         absent = (stack.time - np.maximum(before, opened - self._length)) // self._length - 1
@@ -182,8 +182,7 @@ class BarValidator:
     def _follow(
         self,
         rows: NDArray[np.intp],
-        time: Column,
-        close: Column,
+        bars: BarColumns,
         opened: Column,
         reference: Reference,
         found: Mapping[Finding, Mask],
@@ -195,9 +194,10 @@ class BarValidator:
         """
         if not len(rows):
             return
-        times, closes, opens = time[rows], close[rows], opened[rows]
+        times, closes, opens = bars.time[rows], bars.close[rows], opened[rows]
+        highs, lows = bars.high[rows], bars.low[rows]
         row = -1
-        for start in self._odd_places(times, closes, opens):
+        for start in self._odd_places(times, highs, lows, closes, opens):
             if start <= row:
                 continue
             if row >= 0:
@@ -206,7 +206,9 @@ class BarValidator:
             row = start
             while row < len(rows):
                 against = reference.close
-                finding = self._step(reference, int(times[row]), int(closes[row]), int(opens[row]))
+                finding = self._step(
+                    reference, int(times[row]), int(highs[row]), int(lows[row]), int(closes[row]), int(opens[row])
+                )
                 if finding is not None:
                     found[finding][rows[row]] = True
                 if finding is Finding.PRICE_JUMP:
@@ -217,22 +219,24 @@ class BarValidator:
         if row < len(rows) - 1:
             reference.accept(int(times[-1]), int(closes[-1]))
 
-    def _odd_places(self, times: Column, closes: Column, opens: Column) -> Sequence[int]:
+    def _odd_places(self, times: Column, highs: Column, lows: Column, closes: Column, opens: Column) -> Sequence[int]:
         if len(times) < _WALKED:
             return range(len(times))
         odd = np.ones(len(times), dtype=np.bool_)
         odd[1:] = times[1:] == times[:-1]
         limits = self._settings.max_jump_fraction * closes[:-1]
-        odd[1:] |= (times[:-1] >= opens[1:]) & (np.abs(closes[1:] - closes[:-1]) > limits)
+        farthest = np.maximum(highs[1:] - closes[:-1], closes[:-1] - lows[1:])
+        odd[1:] |= (times[:-1] >= opens[1:]) & (farthest > limits)
         places: list[int] = np.flatnonzero(odd).tolist()
         return places
 
-    def _step(self, reference: Reference, time: int, close: int, opened: int) -> Finding | None:
-        """Judge one bar against the reference; the reference moves to it when it is accepted."""
+    def _step(self, reference: Reference, time: int, high: int, low: int, close: int, opened: int) -> Finding | None:
+        """Judge one bar, all four prices of it, against the reference; the reference moves to it when it is accepted."""
         if time == reference.time:
             return Finding.DUPLICATE_BAR
         limit = self._settings.max_jump_fraction
-        jumped = reference.time >= opened and abs(close - reference.close) > limit * reference.close
+        farthest = max(high - reference.close, reference.close - low)
+        jumped = reference.time >= opened and farthest > limit * reference.close
         if jumped and self.action(Finding.PRICE_JUMP) is not FindingAction.WARN:
             agrees = reference.suspects and abs(close - reference.suspect_close) <= limit * reference.suspect_close
             if not agrees:
@@ -319,10 +323,14 @@ def _detail(finding: Finding, bars: BarColumns, row: int, absent: int, jumped_fr
         case Finding.UNFINISHED_BAR:
             return "it was not over when it was read"
         case Finding.PRICE_JUMP:
-            return f"close {_price(bars.close[row])} after {_price(jumped_from)}"
+            return f"{_four_prices(bars, row)} after a close of {_price(jumped_from)}"
         case _:
-            prices = zip(("open", "high", "low", "close"), (bars.open, bars.high, bars.low, bars.close), strict=True)
-            return " ".join(f"{name} {_price(column[row])}" for name, column in prices)
+            return _four_prices(bars, row)
+
+
+def _four_prices(bars: BarColumns, row: int) -> str:
+    prices = zip(("open", "high", "low", "close"), (bars.open, bars.high, bars.low, bars.close), strict=True)
+    return " ".join(f"{name} {_price(column[row])}" for name, column in prices)
 
 
 def _price(micros: int) -> str:

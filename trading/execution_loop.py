@@ -17,7 +17,7 @@ from trading.bars import BarSlice
 from trading.bookkeeping import book_reports
 from trading.calendar import TradingHours
 from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
-from trading.errors import BrokerUnavailable
+from trading.errors import BrokerUnavailable, StoppedEarly
 from trading.hooks import Callback, Happening, HookEvent, Observers, refuse_inside_hook
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderRouter
@@ -108,6 +108,7 @@ class ExecutionLoop:
         self._observers = observers
         self._market = market
         self.bar_length: timedelta = settings.session.timeframe.length
+        self._unfinished: datetime | None = None
         self._last_action: dict[str, Action] = {}
         self._last_bar: dict[str, datetime] = {}
         self.last_bar_time = record.last_bar_time
@@ -145,12 +146,23 @@ class ExecutionLoop:
         self.gate.take_up_halts([halt])
 
     def cancel_open_orders(self, at: datetime) -> list[str]:
-        """Ask for every open order to be cancelled; returns the ids asked for."""
+        """Ask for every open order to be cancelled; returns the ids asked for.
+
+        Raises ``BrokerUnavailable``, after all of them were tried, when an ask did not reach the broker.
+        """
         entries = LedgerEntries()
         asked = list(self._router.get_open_orders())
         for order_id in asked:
             entries.order_events += self._router.cancel_order(order_id, at)
         self._ledger.commit(self.record.session_id, entries)
+        open_still = self._router.get_open_orders()
+        unasked = [
+            order_id
+            for order_id in asked
+            if order_id in open_still and open_still[order_id].status is not OrderStatus.CANCEL_PENDING
+        ]
+        if unasked:
+            raise BrokerUnavailable(f"the cancel of {', '.join(unasked)} did not reach the broker")
         return asked
 
     def flatten_positions(self, at: datetime) -> list[str]:
@@ -214,6 +226,12 @@ class ExecutionLoop:
 
         A policy that raises or stays silent has decided nothing: those symbols hold, and the record says why.
         """
+        if self._unfinished is not None:
+            raise StoppedEarly(
+                f"Bar {self._unfinished.isoformat()} of session {self.record.session_id} was not committed. What the broker "
+                "has said since is only in memory; run the session again to go on from the ledger."
+            )
+        self._unfinished = moment.bar_time
         entries = LedgerEntries(bars=list(moment.bars.values()), findings=list(findings))
         if self._market is not None:
             self._market.see(moment)
@@ -274,6 +292,7 @@ class ExecutionLoop:
         entries.marks = self._tracker.held_prices()
         self._ledger.commit(self.record.session_id, entries, last_bar_time=bar_time)
         self.last_bar_time = bar_time
+        self._unfinished = None
         self._tell(assessed, equity)
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
 

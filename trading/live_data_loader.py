@@ -110,16 +110,19 @@ class LiveDataLoader:
         until = hours.opens_at if until is None else until
         findings: list[DataFinding] = []
         clean: dict[str, BarColumns] = {}
+        references: dict[str, Reference] = {}
         for symbol, columns in bars.items():
-            judgement = self._examine(columns, until, hours)
+            judgement, reference = self._examine(columns, until, hours)
             clean[symbol] = judgement.kept()[symbol]
+            references[symbol] = reference
             findings += judgement.findings
             for finding in self._judge_reach(clean[symbol], bars_needed, until, hours):
                 findings.append(finding)
                 if finding.action == FindingAction.DROP:
                     clean[symbol] = BarColumns.empty(symbol)
+                    references[symbol] = Reference()
         self._validator.refuse(findings)
-        self._begin(clean, bars_needed)
+        self._begin(clean, references, bars_needed)
         return clean, findings
 
     def cache_data(self, moment: BarSlice) -> None:
@@ -159,14 +162,12 @@ class LiveDataLoader:
                 findings.append(self._finding(symbol, None, Finding.GAP, detail))
         return findings
 
-    def _begin(self, bars: Mapping[str, BarColumns], bars_needed: int) -> None:
+    def _begin(self, bars: Mapping[str, BarColumns], references: dict[str, Reference], bars_needed: int) -> None:
         window = LiveWindow(bars, max(bars_needed, _FEWEST_BARS_KEPT), self._cache_bytes, self._cache_age)
-        references = {}
-        for symbol, columns in bars.items():
+        for columns in bars.values():
             if len(columns):
                 window.fill(columns)
-                last = int(columns.time[-1])
-                references[symbol] = Reference(time=last, close=int(columns.close[-1]), seen=last)
+        # As the last warmup bar left them, so that a session that goes on judges as one that never stopped.
         self._window, self._references = window, references
 
     def _load(self, symbol: str, bars_needed: int, start: datetime, until: datetime, hours: TradingHours) -> BarColumns:
@@ -186,16 +187,19 @@ class LiveDataLoader:
         return self._calendar.sessions_between(self._calendar.exchange_date(start), hours.session_date)
 
     def _usable_rows(self, columns: BarColumns, until: datetime, hours: TradingHours) -> NDArray[np.intp]:
-        return np.flatnonzero(self._examine(columns, until, hours).keep[columns.symbol])
+        return np.flatnonzero(self._examine(columns, until, hours)[0].keep[columns.symbol])
 
-    def _examine(self, columns: BarColumns, until: datetime, hours: TradingHours) -> Judgement:
+    def _examine(self, columns: BarColumns, until: datetime, hours: TradingHours) -> tuple[Judgement, Reference]:
+        """The judgement of one symbol's warmup, and what the next bar is measured against."""
         if not len(columns):
-            return self._validator.examine({columns.symbol: columns}, [hours], until, {})
+            return self._validator.examine({columns.symbol: columns}, [hours], until, {}), Reference()
         sessions = self._sessions(from_epoch_us(columns.time.min()), hours)
         inside = _within(columns, sessions)
         # What lies before the first row was not asked for: no gap ends there.
-        before = Reference(seen=int(columns.time[0]) - self._timeframe.minutes * 60_000_000)
-        return self._validator.examine({columns.symbol: inside}, sessions, until, {columns.symbol: before})
+        reference = Reference(seen=int(columns.time[0]) - self._timeframe.minutes * 60_000_000)
+        return self._validator.examine(
+            {columns.symbol: inside}, sessions, until, {columns.symbol: reference}
+        ), reference
 
     def _judge_reach(
         self, columns: BarColumns, bars_needed: int, until: datetime, hours: TradingHours

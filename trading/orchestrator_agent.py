@@ -105,7 +105,8 @@ class OrchestratorAgent:
         """
         ledger, settings = self._ports.ledger, self.settings
         found = ledger.find_session(self.session_id)
-        if found is not None and (found.state is not SessionState.REFUSED or found.last_bar_time is not None):
+        # What never had a bar binds nothing: whoever mends the settings starts anew.
+        if found is not None and found.last_bar_time is not None:
             self._require_same_session(found)
             if found.state is SessionState.COMPLETED:
                 self._record = found
@@ -128,8 +129,8 @@ class OrchestratorAgent:
         )
         loop.gate.take_up_halts(self.standing_halts(resumed))
         ledger.open_session(record)
-        if resumed is None and self._ports.market is not None:
-            self._ports.market.begin_session()
+        if self._ports.market is not None:
+            self._ports.market.begin_session(resumed is not None)
         self._loop = loop
         return record
 
@@ -394,20 +395,13 @@ class OrchestratorAgent:
 
     def _require_same_session(self, found: SessionRecord) -> None:
         before = Settings.model_validate_json(found.settings)
-        now = self.settings
-        changed = [
-            name
-            for name, was, wanted in (
-                ("policy", found.policy_fingerprint, self._ports.policy.fingerprint),
-                ("feed", found.mode, self._ports.feed.mode),
-                ("symbols", before.session.symbols, now.session.symbols),
-                ("timeframe", before.session.timeframe, now.session.timeframe),
-                ("sizing", before.sizing, now.sizing),
-                ("orders", before.orders, now.orders),
-                ("book", before.book, now.book),
-            )
-            if was != wanted
-        ]
+        comparable = [_what_decides(settings) for settings in (before, self.settings)]
+        changed = [name for name in comparable[0] if comparable[0][name] != comparable[1][name]]
+        if found.policy_fingerprint != self._ports.policy.fingerprint:
+            changed.append("policy")
+        if found.mode != self._ports.feed.mode:
+            changed.append("feed")
+        changed = list(dict.fromkeys(changed))
         if changed:
             raise AlreadyTraded(
                 f"Session {self.session_id} was traded before with other {' and '.join(changed)} "
@@ -454,3 +448,20 @@ class OrchestratorAgent:
             for name in sorted(snapshot.keys() | fold.keys())
             if snapshot.get(name) != fold.get(name)
         ]
+
+
+def _what_decides(settings: Settings) -> dict[str, object]:
+    """The settings that a session is bound to once it has traded, by section: all but pace, display and places.
+
+    Which feed was meant is told by the session's mode, which policy by its fingerprint.
+    """
+    document = settings.model_dump(
+        exclude={
+            "session": {"pace", "granularity", "strategy", "account"},
+            "feed": {"kind"},
+            "policy": True,
+            "store": True,
+            "broker": {"paper": {"path"}},
+        }
+    )
+    return {**document.pop("session"), **document}

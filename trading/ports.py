@@ -180,9 +180,12 @@ class Broker(Protocol):
 class SimulatedMarket(Protocol):
     """A market that trades only what it is shown: the other side of a simulated broker. A real broker needs none."""
 
-    def begin_session(self) -> None:
-        """A session starts from its first bar. Without a working order the market forgets which bars it has seen, so
-        that an account without positions can trade an earlier day."""
+    def begin_session(self, resumed: bool) -> None:
+        """A session begins: what is left of earlier sessions' DAY orders expires.
+
+        One that is not resumed starts from its first bar. Without a working order the market then forgets which bars it
+        has seen, so that an account without positions can trade an earlier day.
+        """
         ...
 
     def see(self, moment: BarSlice) -> None:

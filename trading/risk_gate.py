@@ -64,6 +64,7 @@ class RiskGate:
         self._throttle = ThrottleLimits(
             self._risk.max_participation_fraction, self._risk.max_spread_bps, self._risk.max_volatility_fraction
         )
+        self._paper = settings.broker.paper
         self._atr_bars = settings.sizing.atr_bars
         self._bar_length = settings.session.timeframe.length
         self._halts: dict[str, Halt] = {}
@@ -187,7 +188,9 @@ class RiskGate:
             return False
         # A purchase takes its money also where it covers a short position.
         taking = verdict.quantity if side is Side.BUY else max(verdict.quantity - (view.quantity - view.adding), 0)
-        assessment.reserved_cash += taking * price
+        if taking:
+            commission = max(self._paper.commission_minimum, self._paper.commission_per_share * taking)
+            assessment.reserved_cash += taking * price + commission
         assessment.approved.append(ApprovedOrder(intent, verdict))
         return True
 

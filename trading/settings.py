@@ -20,7 +20,7 @@ from trading.bars import Timeframe
 from trading.errors import ConfigurationError
 from trading.orders import OrderType, TimeInForce
 
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9 .\-]{0,11}$")]
+Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.\-]{0,11}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
 Fraction = Annotated[Decimal, Field(gt=0, le=1)]
 PositiveMoney = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=6)]
@@ -147,7 +147,7 @@ class ValidationSettings(Section):
     out_of_order: NonsenseAction = "drop"
     """A bar that is older than the one before it."""
     price_jump: FindingAction = FindingAction.DROP
-    """The close moved by more than `max_jump_fraction` from the bar before, within a session."""
+    """A price is further than `max_jump_fraction` from the close of the bar before, within a session."""
     zero_volume: FindingAction = FindingAction.WARN
     """Nothing was traded in the bar, or the source has no volume."""
     gap: FindingAction = FindingAction.WARN
@@ -230,7 +230,7 @@ class RiskSettings(Section):
 class PaperSettings(Section):
     """The simulated account."""
 
-    initial_cash: PositiveMoney = Decimal("100000")
+    initial_cash: Annotated[Decimal, Field(gt=0, le=10_000_000_000, decimal_places=6)] = Decimal("100000")
     """Cash at the account's first session."""
     slippage_bps: Annotated[Decimal, Field(ge=0, le=1_000)] = Decimal("1")
     """How much worse than the open every fill is, in basis points of the open."""
@@ -359,7 +359,12 @@ def _laid_over(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
 
 def _explain(error: ValidationError, source: str) -> str:
     sentences = []
-    for problem in error.errors():
+    problems = error.errors()
+    # Of a choice between words and a number only the number's complaint helps someone who gave a number.
+    numbers = {problem["loc"][:-1] for problem in problems if problem["type"] not in ("literal_error", "float_parsing")}
+    for problem in problems:
+        if problem["type"] == "literal_error" and problem["loc"][:-1] in numbers:
+            continue
         # Unions add the tried member to the location; the setting's own name is all a person needs.
         location = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":

@@ -24,9 +24,18 @@ def aside() -> Console:
 
 
 def answer_json(answer: Answer) -> None:
-    """Print the one JSON object of a command."""
-    sys.stdout.write(json.dumps(as_json(answer), ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    """Print the one JSON object of a command.
+
+    A stdout that is closed or full is said on stderr and changes nothing: what was done is done, and a caller that is
+    told of a failure might do it again.
+    """
+    try:
+        sys.stdout.write(json.dumps(as_json(answer), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # the reader left on purpose; the command ends quietly
+    except (OSError, ValueError, AttributeError) as error:
+        aside().print(f"The answer could not be written to stdout: {error}.")
 
 
 def as_json(value: object) -> Any:

@@ -43,6 +43,9 @@ def tell(error: BaseException, as_json: bool, known: Mapping[str, object]) -> Ex
         traceback.print_exception(error)
     say_error(message, code)
     if as_json:
+        # Only a refusal refused to trade: a store that is busy, say, has decided nothing about the session.
+        if code is not ExitCode.REFUSED:
+            known = {name: value for name, value in known.items() if (name, value) != ("state", "REFUSED")}
         answer_json({**known, "error": in_words(error), "message": message, "exit_code": int(code)})
     return code
 

@@ -28,6 +28,8 @@ _PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # A temporary server on a busy machine needs longer than Prefect gives it.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    # Prefect would ask a server that is gone for a minute per call; a finished session needs no more than a few seconds.
+    "PREFECT_CLIENT_MAX_RETRIES": "2",
 }
 _QUIET_PREFECT = {
     # The API gets the logs whole; on a terminal a refusal would come with a traceback of the flow engine.
@@ -72,6 +74,13 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
         stopped = None
     code = ExitCode.STOPPED if stopped is not None else code_of_session(facts.summary)
     reason = _why_stopped(stopped, facts) if code is ExitCode.STOPPED else ""
+    at_the_close = [seen for seen in facts.discrepancies if seen.stage == "close"]
+    if code is ExitCode.DONE and at_the_close:
+        code = ExitCode.FAILED
+        reason = (
+            f"Session {facts.summary.session_id} was traded, and at its close ledger and broker differ in "
+            f"{len(at_the_close)} point(s). The next session of the account will be refused until they agree."
+        )
     if as_json:
         kind = "stopped early" if isinstance(stopped, KeyboardInterrupt) else in_words(stopped) if stopped else ""
         failure = {"error": kind, "message": reason, "exit_code": int(code)} if stopped else {}

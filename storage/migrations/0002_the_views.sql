@@ -8,16 +8,20 @@ FROM orders
 WHERE status NOT IN ('FILLED', 'CANCELLED', 'REJECTED', 'EXPIRED');
 COMMENT ON VIEW open_orders IS 'Orders that may still fill, or of which nobody knows yet whether they will.';
 
+-- Newest is what was written last, not what has the latest bar: an account can trade an earlier day. Rows are only ever
+-- added, so that rowid is the order of writing.
 CREATE VIEW positions AS
 WITH newest_snapshot AS (
     SELECT
-        account, symbol, max(bar_time) AS bar_time, arg_max(quantity, bar_time) AS quantity,
-        arg_max(cost_basis, bar_time) AS cost_basis
+        account, symbol, arg_max(bar_time, rowid) AS bar_time, arg_max(quantity, rowid) AS quantity,
+        arg_max(cost_basis, rowid) AS cost_basis
     FROM position_snapshots
     GROUP BY account, symbol
 ),
 newest_marks AS (
-    SELECT sessions.account, max(equity.bar_time) AS bar_time, arg_max(equity.marks, equity.bar_time) AS marks
+    SELECT
+        sessions.account, arg_max(equity.bar_time, equity.rowid) AS bar_time,
+        arg_max(equity.marks, equity.rowid) AS marks
     FROM equity
     JOIN sessions USING (session_id)
     WHERE equity.marks IS NOT NULL

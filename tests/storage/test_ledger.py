@@ -402,3 +402,12 @@ def test_a_bar_that_is_done_again_after_a_crash_adds_nothing(store: Store, book:
     assert set(counts(store).values()) == {1}
     assert store.ledger.last_bar_time("paper") == book.at(1)
     assert store.ledger.last_bar_time("paper") != book.at(1) + timedelta(minutes=1)
+
+
+def test_a_finding_is_kept_once_without_help_of_an_index(store: Store, book: Any) -> None:
+    """DuckDB can lose entries of a unique index in a crash, so that repeats are looked up each time."""
+    store.connection.execute("DROP INDEX data_findings_once")
+    finding = DataFinding("SPY", None, "too_little_history", "warn", "3 of 50 bars")
+    for _ in range(2):
+        store.ledger.commit(book.session, LedgerEntries(findings=[finding]))
+    assert store.connection.rows("SELECT count(*) FROM data_findings") == [(1,)]

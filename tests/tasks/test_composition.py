@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.composition import account_name, assemble, build_policy, feed_kind, paper_account_path
-from trading.errors import BrokerUnavailable, ClosedDay, ConfigurationError, DataNotFit, StoppedEarly
+from trading.errors import BrokerUnavailable, ClosedDay, ConfigurationError, DataNotFit, StoppedEarly, Unreconciled
 from trading.sessions import Mode, SessionState
 from trading.settings import FeedKind, PolicySettings, Settings
 
@@ -139,3 +139,24 @@ def test_two_accounts_do_not_share_a_file(tmp_path: Path) -> None:
         pass
     with assemble(mine, None) as desk:
         assert desk.agent.open_session().starting_equity == Decimal(100_000)
+
+
+def test_a_new_database_beside_an_old_paper_account_is_refused_before_anything_is_traded(tmp_path: Path) -> None:
+    settings = quick(tmp_path, policy={"name": "buy_and_hold"})
+    with assemble(settings, None) as desk:
+        desk.agent.run_session()
+    settings.store.path.unlink()
+    for _ in range(2):
+        with pytest.raises(Unreconciled, match="belongs to another database"), assemble(settings, None):
+            pass
+    next(tmp_path.glob("*.synthetic.sqlite")).rename(tmp_path / "elsewhere")
+    with assemble(settings, None) as desk:
+        assert desk.agent.run_session().state is SessionState.COMPLETED
+
+
+def test_databases_of_any_name_have_accounts_of_their_own() -> None:
+    names = {
+        paper_account_path(Settings.model_validate({"store": {"path": path}}), "paper").name
+        for path in ("a.duckdb", "a.v1", "a.v2", "a.db")
+    }
+    assert names == {"a.paper.sqlite", "a.v1.paper.sqlite", "a.v2.paper.sqlite", "a.db.paper.sqlite"}

@@ -129,7 +129,7 @@ def test_a_move_of_exactly_the_limit_is_believed() -> None:
 def test_one_wild_print_does_not_damn_the_good_bar_after_it() -> None:
     judgement = examined([bar(0), bar(1, 300), bar(2), bar(3, 10), bar(4)])
     assert (found(judgement), kept(judgement)) == ([(1, "price_jump"), (3, "price_jump")], [0, 2, 4])
-    assert judgement.findings[0].detail == "close 300 after 100"
+    assert judgement.findings[0].detail == "open 300 high 300 low 300 close 300 after a close of 100"
 
 
 def test_a_price_that_stays_at_its_new_level_is_believed_from_the_third_bar() -> None:
@@ -218,7 +218,9 @@ def test_symbols_of_one_slice_are_judged_each_by_its_own_past() -> None:
         last = validator.examine(rows, [TUESDAY], EVENING, references)
         if minute == 1:
             assert [(f.symbol, f.finding) for f in last.findings] == [("QQQ", "price_jump")]
-    assert [(f.symbol, f.detail) for f in last.findings] == [("SPY", "close 400 after 100")]
+    assert [(f.symbol, f.detail) for f in last.findings] == [
+        ("SPY", "open 400 high 400 low 400 close 400 after a close of 100")
+    ]
 
 
 def test_a_long_list_of_findings_is_counted_and_the_first_are_named() -> None:

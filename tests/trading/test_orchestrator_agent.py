@@ -22,6 +22,7 @@ from trading.errors import (
     AlreadyTraded,
     BrokerUnavailable,
     ClosedDay,
+    ConfigurationError,
     DataNotFit,
     Halted,
     StoppedEarly,
@@ -31,6 +32,7 @@ from trading.hooks import Observers
 from trading.orders import Side
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
+from trading.policies.sma_crossover import SmaCrossover
 from trading.ports import LedgerEntries, MarketWindow
 from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.sessions import Mode, SessionState
@@ -314,12 +316,36 @@ def test_an_account_that_holds_something_refuses_an_earlier_day(at_desk, tmp_pat
     assert asked(tmp_path, "SELECT count(*) FROM sessions") == [(1,)]
 
 
-def test_an_account_without_positions_trades_an_earlier_day(at_desk) -> None:
+def test_an_account_without_positions_trades_an_earlier_day(at_desk, tmp_path: Path) -> None:
     with at_desk(TUESDAY, Flat(), **BUSY) as desk:
         desk.agent.run_session()
     with at_desk(MONDAY, BuyAndHold(), **BUSY) as desk:
         summary = desk.agent.run_session()
     assert (summary.fills, summary.discrepancies) == (2, 0)
+    # Held is what was booked last, whatever its day.
+    assert asked(tmp_path, "SELECT symbol FROM positions ORDER BY symbol") == [("QQQ",), ("SPY",)]
+
+
+def test_a_bar_that_was_not_committed_is_not_followed_by_another(at_desk) -> None:
+    """Whoever retries within the process would go on without the news that the failed try has taken in."""
+    with at_desk(MONDAY, BuyAndHold(), **BUSY) as desk:
+        agent = desk.agent
+        agent.open_session()
+        agent.load_warmup_data()
+        agent.validate_data()
+        agent.reconcile("open")
+        moments = agent.live_bars()
+        agent.generate_action(*next(moments))
+        with pytest.raises(StoppedEarly, match="was not committed"):
+            agent.generate_action(*next(moments))
+
+
+def test_a_session_that_never_had_a_bar_binds_nothing(at_desk) -> None:
+    too_long = {**BUSY, "session": {"timeframe": "30min", "symbols": ["SPY", "QQQ"]}}
+    with at_desk(MONDAY, SmaCrossover(2, 100_000), **too_long) as desk, pytest.raises(ConfigurationError):
+        desk.agent.run_session()
+    with at_desk(MONDAY, BuyAndHold(), **too_long) as desk:
+        assert desk.agent.run_session().state is SessionState.COMPLETED
 
 
 def test_a_day_that_was_stopped_is_not_taken_up_after_a_later_one(at_desk) -> None:

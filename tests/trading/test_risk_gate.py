@@ -80,7 +80,8 @@ def test_an_order_within_the_limits_is_approved_as_it_is() -> None:
     # A tenth of 100,000 at 100.
     assessment = Gate().price().assess(Action.BUY)
     assert (sent(assessment), assessment.checks) == ([("SPY", Side.BUY, 100)], [])
-    assert assessment.reserved_cash == Decimal(10_000)
+    # 100 x 100, and the least commission of 1.
+    assert assessment.reserved_cash == Decimal(10_001)
 
 
 def test_an_order_is_trimmed_to_the_least_limit_and_says_so() -> None:

@@ -70,7 +70,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("session.account", ["a", TEXT_40], ["", TEXT_40 + "a", "a/b"]),
     (
         "session.symbols",
-        [["A"], ["BRK B", "BF.B", "A-1"], [f"S{number}" for number in range(500)]],
+        [["A"], ["BRK.B", "BF-B", "A1"], [f"S{number}" for number in range(500)]],
         [[], ["spy"], ["ABCDEFGHIJKLM"], [" SPY"], ["SPY", "SPY"], [f"S{number}" for number in range(501)]],
     ),
     ("session.timeframe", ["1min", "2min", "3min", "5min", "10min", "15min", "30min"], ["1h", "7min", "", 1]),
@@ -123,7 +123,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("risk.max_spread_bps", ["0.1"], [0, -1]),
     ("risk.max_volatility_fraction", ["0.001"], [0, -1]),
     ("broker.kind", ["paper"], ["simulated", ""]),
-    ("broker.paper.initial_cash", ["0.01", 10**11], [0, -1, "nan", "0.0000001"]),
+    ("broker.paper.initial_cash", ["0.01", 10**10], [0, -1, 10**11, "nan", "0.0000001"]),
     ("broker.paper.slippage_bps", [0, 1_000], ["-0.1", "1000.1"]),
     ("broker.paper.commission_per_share", [0, "0.0035"], ["-0.001"]),
     ("broker.paper.commission_minimum", [0, 1], ["-0.01"]),

@@ -31,7 +31,7 @@ SCOPE = OrderScope("2026-01-05.paper.sma", "sma", "paper", DAY)
 def the_gate(held: int, **sections: Any):
     settings = Settings.model_validate(sections)
     broker = PaperBroker("paper", settings.broker.paper, OPENS)
-    router = OrderRouter(SCOPE, settings.sizing, settings.orders, broker, lambda intents: None)
+    router = OrderRouter(SCOPE, settings.sizing, settings.orders, broker, lambda _intents: None)
     tracker = PnLTracker()
     fills = [
         Fill(
@@ -138,6 +138,7 @@ class Wire:
         self.cancelled.append(client_order_id)
 
     def find_order(self, client_order_id: str) -> BrokerOrder | None:
+        del client_order_id
         return None
 
     def poll(self):
@@ -149,7 +150,7 @@ class Wire:
 
 def wired() -> tuple[Wire, OrderRouter]:
     wire = Wire()
-    return wire, OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, lambda intents: None)
+    return wire, OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, lambda _intents: None)
 
 
 def test_a_cancel_that_did_not_reach_the_broker_is_asked_for_again() -> None:

@@ -23,12 +23,13 @@ _A_DAY = timedelta(days=1)
 class PaperBroker:
     """Deterministic: the same orders and bars give the same fills, ids included.
 
-    ``opened_at`` is the open of the session that connects: DAY orders of earlier sessions expire there, because no
-    market closed them in this account's presence.
+    ``opened_at`` is the open of the session that connects: DAY orders of earlier sessions expire when it begins, because
+    no market closed them in this account's presence.
     """
 
     def __init__(self, name: str, settings: PaperSettings, opened_at: datetime, file: PaperFile | None = None) -> None:
         self._name = name
+        self._opened_at = opened_at
         self._file = file
         self._orders: dict[str, PaperOrder] = {}
         self._news: list[OrderReport | Execution] = []
@@ -45,7 +46,6 @@ class PaperBroker:
             if not order.status.is_final:
                 self._account.working[order.client_order_id] = order
         self._replay_news(stored.executions)
-        self._end(self._account.expire_day_orders(opened_at, decided_before=opened_at))
 
     @property
     def source(self) -> str:
@@ -102,9 +102,13 @@ class PaperBroker:
             tuple(order.seen_from_outside() for order in self._account.working.values()),
         )
 
-    def begin_session(self) -> None:
-        """A session starts from its first bar; bars count as seen only while an order works that could trade twice."""
-        if not self._account.working:
+    def begin_session(self, resumed: bool) -> None:
+        """Expire DAY orders of earlier sessions; a session that is not resumed starts from its first bar.
+
+        Bars count as seen only while an order works that could trade twice. Connecting alone changes nothing.
+        """
+        self._end(self._account.expire_day_orders(self._opened_at, decided_before=self._opened_at))
+        if not resumed and not self._account.working:
             self._account.last_bar_time = None
 
     def see(self, moment: BarSlice) -> None:
@@ -127,9 +131,9 @@ class PaperBroker:
         self._end(self._account.expire_day_orders(at))
 
     @property
-    def has_working_orders(self) -> bool:
-        """Whether the next bar can fill anything."""
-        return bool(self._account.working)
+    def has_traded(self) -> bool:
+        """Whether any order ever came here."""
+        return bool(self._orders)
 
     def _end(self, ended: Sequence[PaperOrder]) -> None:
         if ended:

@@ -2,8 +2,8 @@
 
 Fill rule: a market order decided on a bar fills at the open of the symbol's next bar, worse by ``slippage_bps`` of
 that open (buys higher, sells lower). Where ``max_volume_fraction`` is set, all orders of a symbol together take at
-most that fraction of the bar's volume, oldest order first, and the rest waits for the next bar; a bar without volume
-fills nothing. What is left of a DAY order at the close expires.
+most that fraction of the bar's volume, oldest order first, and the rest waits for the next bar. A bar in which nothing
+was traded fills nothing; neither does one of unknown volume where the fraction is set. What is left of a DAY order at the close expires.
 
 Commission of an order = max(minimum, per share x filled shares), at most ``maximum fraction`` of its value where
 that is set; an order that fills in parts pays each time what its total has grown by.
@@ -126,6 +126,8 @@ class PaperAccount:
         return filled
 
     def _volume_available(self, bar: Bar) -> int | None:
+        if bar.volume == 0:
+            return 0
         fraction = self._settings.max_volume_fraction
         if fraction is None:
             return None

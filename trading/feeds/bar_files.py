@@ -21,7 +21,7 @@ from trading.feeds.bar_table import BarTable, read_table
 from trading.feeds.bar_times import opens_as_microseconds
 from trading.settings import TimestampMeaning
 
-_SYMBOL = re.compile(r"^[A-Z0-9][A-Z0-9 .\-]{0,11}$")
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,11}")
 _MINUTE_US = 60_000_000
 _DAILY_US = 20 * 60 * _MINUTE_US
 """Bars that are never closer than this are one per day, also where the clocks change."""
@@ -97,7 +97,7 @@ class FileBars:
 
 
 def _rows_by_symbol(table: BarTable, symbol: str | None) -> dict[str, NDArray[np.intp]]:
-    if symbol is not None and not _SYMBOL.match(symbol):
+    if symbol is not None and not _SYMBOL.fullmatch(symbol):
         raise ConfigurationError(f"{symbol!r} is not a symbol. Pass one such as SPY or BRK.B with --symbol.")
     names = table.column("symbol")
     if names is None:
@@ -113,7 +113,7 @@ def _rows_by_symbol(table: BarTable, symbol: str | None) -> dict[str, NDArray[np
     for code, text in enumerate(encoded.dictionary.to_pylist()):
         rows = np.flatnonzero(codes == code)
         name = (text or "").strip().upper()
-        if not _SYMBOL.match(name):
+        if not _SYMBOL.fullmatch(name):
             raise ConfigurationError(
                 f"{table.path}: {text!r} in the column {table.header('symbol')}, row {rows[0] + 1}, is not a symbol. "
                 f"Mend that row, or remove it."

@@ -101,7 +101,7 @@ def test_the_close_ends_day_orders_and_says_so() -> None:
     paper.submit(intent("a", minute=389))
     paper.end_of_session(at(390))
     assert statuses(paper.poll()) == [("a", OrderStatus.EXPIRED)]
-    assert not paper.has_working_orders
+    assert paper.account().open_orders == ()
 
 
 def test_the_account_shows_cash_positions_and_working_orders() -> None:
@@ -155,13 +155,24 @@ def test_a_session_that_lies_on_two_dates_of_utc_is_one_day(tmp_path: Path) -> N
     assert executions(broker(path).poll()) == ["before midnight:0"]
 
 
-def test_day_orders_of_an_earlier_session_expire_when_the_next_one_connects(tmp_path: Path) -> None:
+def test_day_orders_of_an_earlier_session_expire_when_the_next_one_begins(tmp_path: Path) -> None:
     path = tmp_path / "paper.sqlite"
     broker(path).submit(intent("a"))
     next_day = broker(path, NEXT_OPEN)
+    assert len(next_day.account().open_orders) == 1, "connecting alone changes nothing"
+    next_day.begin_session(resumed=False)
     assert statuses(next_day.poll())[-1] == ("a", OrderStatus.EXPIRED)
-    assert not next_day.has_working_orders
-    assert not broker(path, NEXT_OPEN).has_working_orders
+    assert next_day.account().open_orders == ()
+    assert broker(path, NEXT_OPEN).account().open_orders == ()
+
+
+def test_a_bar_in_which_nothing_was_traded_fills_nothing() -> None:
+    paper = broker()
+    paper.submit(intent("a"))
+    paper.see(bar(1, volume=0))
+    assert executions(paper.poll()) == []
+    paper.see(bar(2))
+    assert executions(paper.poll()) == ["a:0"]
 
 
 def test_the_same_orders_and_bars_give_the_same_executions() -> None:

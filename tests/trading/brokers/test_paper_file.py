@@ -155,7 +155,7 @@ def test_an_order_that_could_not_be_saved_was_never_accepted(tmp_path: Path) -> 
     with pytest.raises(BrokerUnavailable):
         broker.submit(intent)
     assert broker.find_order("a") is None
-    assert not broker.has_working_orders
+    assert broker.account().open_orders == ()
 
     with sqlite3.connect(path) as other:
         other.execute("ALTER TABLE elsewhere RENAME TO orders")
