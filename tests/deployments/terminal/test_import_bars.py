@@ -74,7 +74,7 @@ def test_one_bad_file_keeps_all_of_them_out(openbell: Command, here: Path, bars_
 
 def test_a_file_without_zone_and_symbol_is_told_both_and_its_times_are_closes(openbell: Command, here: Path) -> None:
     path = here / "plain.csv"
-    path.write_text("timestamp,open,high,low,close\n2011-01-18 09:31,1,2,0.5,1\n2011-01-18 16:00,1,2,0.5,1\n")
+    path.write_text("timestamp,open,high,low,close\n2011-01-18 09:31,1,1.1,0.9,1\n2011-01-18 16:00,1,1.1,0.9,1\n")
     options = ["--symbol", "spy", "--tz", "America/New_York", "--timestamp", "close"]
     outcome = openbell("import-bars", path, *options, "--json")
     assert outcome.code == 0
