@@ -64,6 +64,8 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
             stopped = error
         except Exception as error:
             known.update(_as_recorded(settings.store.path, preflight.session_id))
+            # What fails after the session's end is on the record is told, and is no failed session: a caller that
+            # heard of one might trade again.
             if known["state"] != SessionState.COMPLETED:
                 raise
             aside().print(f"The session was traded to its end; only its run history was not: {paragraph(error)}")
