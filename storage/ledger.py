@@ -25,7 +25,8 @@ from storage.facts import (
 from storage.order_standing import NOT_SENT, advance, save, standing_of
 from storage.reading import fill_of, halt_of, open_order_of, session_of, summary_of, utc
 from storage.replay_blocks import write_blocks
-from trading.decisions import Discrepancy, Halt
+from trading.decisions import Halt
+from trading.differences import Discrepancy
 from trading.errors import StoreError
 from trading.orders import Fill, OpenOrder, OrderEvent
 from trading.ports import LedgerEntries

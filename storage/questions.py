@@ -11,7 +11,8 @@ from typing import Any
 
 from storage.reading import halt_of, session_record_of, utc, utc_or_none
 from storage.store import Store, open_store
-from trading.decisions import Discrepancy, EquityPoint, Halt
+from trading.decisions import EquityPoint, Halt
+from trading.differences import Discrepancy
 from trading.sessions import SessionRecord
 
 

@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 
 from trading.bars import BarSlice
-from trading.decisions import DataFinding, Discrepancy
+from trading.decisions import DataFinding
+from trading.differences import Discrepancy
 from trading.errors import BrokerUnavailable
 from trading.execution_loop import AssessedBar, DecidedBar, RoutedBar
 from trading.orchestrator_agent import OrchestratorAgent

@@ -120,17 +120,6 @@ class DataFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Discrepancy:
-    """A difference between the ledger and the broker, in words and numbers a person can act on."""
-
-    kind: str
-    subject: str
-    ours: str
-    brokers: str
-    proposed_repair: str
-
-
-@dataclass(frozen=True, slots=True)
 class Halt:
     """A latch: no new risk within ``scope`` (``all``, ``account:NAME``, ``strategy:NAME`` or ``symbol:NAME``).
 

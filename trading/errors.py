@@ -33,12 +33,20 @@ class Halted(RefusedToTrade):
     """A halt that covers the session stands."""
 
 
+class SessionHeld(RefusedToTrade):
+    """Another runner trades this session, or may still do so."""
+
+
 class AlreadyTraded(RefusedToTrade):
     """The session was traded before under other settings, or would rewrite the account's past."""
 
 
 class StoppedEarly(OpenbellError):
     """Trading was stopped in mid-session, by risk, by the data or by a person."""
+
+
+class LeaseLost(StoppedEarly):
+    """Another runner has taken the session over: this one writes nothing more and sends nothing more."""
 
 
 class BrokerError(OpenbellError):
@@ -67,10 +75,6 @@ class StoreBusy(StoreError):
 
 class StoreTooNew(StoreError):
     """The database was written by a newer version."""
-
-
-class ImpossibleTransition(OpenbellError):
-    """An order was asked to take a step its state machine does not have."""
 
 
 class HookMayNotTrade(OpenbellError):

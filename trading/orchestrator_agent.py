@@ -13,7 +13,8 @@ from decimal import Decimal
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
-from trading.decisions import Action, DataFinding, Discrepancy, Halt
+from trading.decisions import Action, DataFinding, Halt
+from trading.differences import Discrepancy
 from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, StoreError, Unreconciled
 from trading.execution_loop import AssessedBar, DecidedBar, ExecutionLoop, RoutedBar
 from trading.hooks import Callback, HookEvent, Observers, session_observers

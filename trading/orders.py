@@ -1,12 +1,10 @@
-"""Orders and executions as values, and the one table of steps an order may take."""
+"""Orders and executions as values, and the one rule by which news of an order moves it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-
-from trading.errors import ImpossibleTransition
 
 
 class Side(StrEnum):
@@ -24,26 +22,57 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
+    """What an order waits for. Stops wait for their price, on-open and on-close orders for an auction."""
+
     MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    STOP = "STOP"
+    STOP_LIMIT = "STOP_LIMIT"
+    TRAILING_STOP = "TRAILING_STOP"
+    MARKET_ON_OPEN = "MARKET_ON_OPEN"
+    LIMIT_ON_OPEN = "LIMIT_ON_OPEN"
+    MARKET_ON_CLOSE = "MARKET_ON_CLOSE"
+    LIMIT_ON_CLOSE = "LIMIT_ON_CLOSE"
+
+
+LIMITED = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.LIMIT_ON_OPEN, OrderType.LIMIT_ON_CLOSE})
+"""Types that need a limit price, and whose orders never trade at a worse one."""
+STOPPED = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
+"""Types that need a stop price."""
+AUCTIONS = frozenset(
+    {OrderType.MARKET_ON_OPEN, OrderType.LIMIT_ON_OPEN, OrderType.MARKET_ON_CLOSE, OrderType.LIMIT_ON_CLOSE}
+)
+"""Types that trade in one auction and never between."""
 
 
 class TimeInForce(StrEnum):
+    """How long an order works: for the session, until cancelled, or only at the first price it meets.
+
+    IOC takes what it can get there and cancels the rest, FOK takes all of it or nothing.
+    """
+
     DAY = "DAY"
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands. CREATED means: its intent is saved, nothing is known to have been sent."""
+    """Where an order stands. CREATED means: its intent is saved, nothing is known to have been sent.
+
+    UNKNOWN means: it was handed over and no answer came.
+    """
 
     CREATED = "CREATED"
     SUBMITTED = "SUBMITTED"
+    UNKNOWN = "UNKNOWN"
     ACCEPTED = "ACCEPTED"
     PARTIALLY_FILLED = "PARTIALLY_FILLED"
     CANCEL_PENDING = "CANCEL_PENDING"
-    UNKNOWN = "UNKNOWN"
-    FILLED = "FILLED"
-    CANCELLED = "CANCELLED"
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    FILLED = "FILLED"
 
     @property
     def is_final(self) -> bool:
@@ -53,20 +82,24 @@ class OrderStatus(StrEnum):
 
 FINAL_STATUSES = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
 
-_ENDS = frozenset({OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
-_TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
-    OrderStatus.CREATED: frozenset(OrderStatus) - {OrderStatus.CREATED},
-    OrderStatus.SUBMITTED: frozenset(OrderStatus) - {OrderStatus.CREATED, OrderStatus.SUBMITTED},
-    OrderStatus.ACCEPTED: _ENDS | {OrderStatus.PARTIALLY_FILLED, OrderStatus.CANCEL_PENDING, OrderStatus.UNKNOWN},
-    OrderStatus.PARTIALLY_FILLED: _ENDS | {OrderStatus.CANCEL_PENDING, OrderStatus.UNKNOWN},
-    OrderStatus.CANCEL_PENDING: _ENDS | {OrderStatus.UNKNOWN},
-    OrderStatus.UNKNOWN: frozenset(OrderStatus) - {OrderStatus.CREATED, OrderStatus.UNKNOWN},
-    # A cancel can lose the race against a fill that the broker reports later.
-    OrderStatus.CANCELLED: frozenset({OrderStatus.FILLED}),
-    OrderStatus.EXPIRED: frozenset({OrderStatus.FILLED}),
-    OrderStatus.REJECTED: frozenset(),
-    OrderStatus.FILLED: frozenset(),
+_FOLLOWING: dict[OrderStatus, str] = {
+    OrderStatus.CREATED: "SUBMITTED UNKNOWN ACCEPTED PARTIALLY_FILLED CANCEL_PENDING REJECTED EXPIRED CANCELLED FILLED",
+    OrderStatus.SUBMITTED: "UNKNOWN ACCEPTED PARTIALLY_FILLED CANCEL_PENDING REJECTED EXPIRED CANCELLED FILLED",
+    OrderStatus.UNKNOWN: "ACCEPTED PARTIALLY_FILLED CANCEL_PENDING REJECTED EXPIRED CANCELLED FILLED",
+    OrderStatus.ACCEPTED: "PARTIALLY_FILLED CANCEL_PENDING REJECTED EXPIRED CANCELLED FILLED",
+    OrderStatus.PARTIALLY_FILLED: "CANCEL_PENDING REJECTED EXPIRED CANCELLED FILLED",
+    OrderStatus.CANCEL_PENDING: "REJECTED EXPIRED CANCELLED FILLED",
+    # Brokers contradict themselves: the ending that says more stands, and a complete fill beats them all.
+    OrderStatus.REJECTED: "EXPIRED CANCELLED FILLED",
+    OrderStatus.EXPIRED: "CANCELLED FILLED",
+    OrderStatus.CANCELLED: "FILLED",
+    OrderStatus.FILLED: "",
 }
+_TRANSITIONS = {status: frozenset(map(OrderStatus, names.split())) for status, names in _FOLLOWING.items()}
+"""Every step goes forward on one line: that is what makes late, repeated and disordered news harmless.
+
+Whatever order messages come in, the most advanced one stands at the end.
+"""
 
 
 def may_become(current: OrderStatus, following: OrderStatus) -> bool:
@@ -74,10 +107,16 @@ def may_become(current: OrderStatus, following: OrderStatus) -> bool:
     return following in _TRANSITIONS[current]
 
 
-def require_transition(client_order_id: str, current: OrderStatus, following: OrderStatus) -> None:
-    """Raise ``ImpossibleTransition`` when openbell itself asks for a step outside the table."""
-    if not may_become(current, following):
-        raise ImpossibleTransition(f"order {client_order_id} is {current} and cannot become {following}")
+def status_after(current: OrderStatus, reported: OrderStatus) -> OrderStatus:
+    """The status after a report: the reported one where the table has the step, else as it was."""
+    return reported if reported in _TRANSITIONS[current] else current
+
+
+def status_with_fills(current: OrderStatus, filled: int, quantity: int) -> OrderStatus:
+    """The status of an order of ``quantity`` shares after ``filled`` of them: fills say more than words."""
+    if filled <= 0:
+        return current
+    return status_after(current, OrderStatus.FILLED if filled >= quantity else OrderStatus.PARTIALLY_FILLED)
 
 
 def client_order_id(
@@ -98,7 +137,12 @@ class OrderIntent:
     """An order as it was decided; saved before it is sent.
 
     ``quantity`` is positive whole shares. ``bar_time`` is the bar it was decided on, ``reference_price`` that bar's
-    close: what slippage is measured against.
+    close: what slippage is measured against. A trailing stop follows the best price since then at a distance of
+    ``trail_amount`` (money per share) or ``trail_fraction`` (of that price). ``parent_id`` names the order whose fills
+    this one protects: it sleeps until the parent fills and is never larger than what the parent has filled. Of the orders
+    that share an ``oca_group`` a fill of one takes as many shares from the others.
+
+    Raises ``ValueError`` for prices that its type does not have, or lacks.
     """
 
     client_order_id: str
@@ -116,12 +160,67 @@ class OrderIntent:
     stop_price: Decimal | None = None
     parent_id: str | None = None
     oca_group: str | None = None
+    trail_amount: Decimal | None = None
+    trail_fraction: Decimal | None = None
 
     def __post_init__(self) -> None:
+        name = f"order {self.client_order_id}"
         if self.quantity <= 0:
-            raise ValueError(f"order {self.client_order_id}: quantity {self.quantity} is not positive")
-        if not (self.reference_price.is_finite() and self.reference_price > 0):
-            raise ValueError(f"order {self.client_order_id}: reference price {self.reference_price} is not positive")
+            raise ValueError(f"{name}: quantity {self.quantity} is not positive")
+        for what, price in (
+            ("reference price", self.reference_price),
+            ("limit price", self.limit_price),
+            ("stop price", self.stop_price),
+            ("trail amount", self.trail_amount),
+            ("trail fraction", self.trail_fraction),
+        ):
+            if price is not None and not (price.is_finite() and price > 0):
+                raise ValueError(f"{name}: {what} {price} is not positive")
+        kind = self.order_type
+        if (self.limit_price is not None) is not (kind in LIMITED):
+            raise ValueError(f"{name}: a {kind} order {'needs a' if kind in LIMITED else 'has no'} limit price")
+        if (self.stop_price is not None) is not (kind in STOPPED):
+            raise ValueError(f"{name}: a {kind} order {'needs a' if kind in STOPPED else 'has no'} stop price")
+        trails = (self.trail_amount is not None) + (self.trail_fraction is not None)
+        if trails != (kind is OrderType.TRAILING_STOP):
+            raise ValueError(f"{name}: a trailing stop, and no other order, has a trail amount or a trail fraction")
+        if self.trail_fraction is not None and self.trail_fraction >= 1:
+            raise ValueError(f"{name}: trail fraction {self.trail_fraction} is not below 1")
+        if kind in AUCTIONS and self.time_in_force is not TimeInForce.DAY:
+            raise ValueError(f"{name}: a {kind} order has its auction and no time in force but DAY")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAmendment:
+    """A change of a working order: what it shall be from now on. What is None stays as it is.
+
+    ``number`` counts the amendments of one order from 1. ``quantity`` is the new total, those filled included, and never
+    more than before: more shares are another order. ``status`` is SUBMITTED (saved, about to be sent), ACCEPTED or
+    REJECTED.
+    """
+
+    client_order_id: str
+    number: int
+    amended_at: datetime
+    status: OrderStatus
+    quantity: int | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_amount: Decimal | None = None
+    trail_fraction: Decimal | None = None
+
+    def applied_to(self, intent: OrderIntent) -> OrderIntent:
+        """The intent as amended; raises ``ValueError`` for a quantity above the intent's or prices it cannot have."""
+        if self.quantity is not None and self.quantity > intent.quantity:
+            raise ValueError(
+                f"order {intent.client_order_id}: an amendment to {self.quantity} shares adds to {intent.quantity}"
+            )
+        changes = {
+            name: value
+            for name in ("quantity", "limit_price", "stop_price", "trail_amount", "trail_fraction")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(intent, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +239,9 @@ class Execution:
     """One execution as the broker reported it: the unit in which positions change.
 
     ``exec_id`` is the broker's and identifies it for ever. ``commission`` is positive money paid, None until known.
+    A broker that corrects an execution reports it again under another ``exec_id``: both carry the same ``lineage``,
+    and the higher ``revision`` replaces the lower, in whatever order they come. ``client_order_id`` is empty where the
+    order was made elsewhere.
     """
 
     exec_id: str
@@ -150,12 +252,20 @@ class Execution:
     price: Decimal
     commission: Decimal | None
     executed_at: datetime
+    lineage: str = ""
+    revision: int = 0
 
     def __post_init__(self) -> None:
         if self.quantity <= 0 or not (self.price.is_finite() and self.price > 0):
             raise ValueError(f"execution {self.exec_id}: quantity {self.quantity} at {self.price} is not an execution")
         if self.commission is not None and not self.commission.is_finite():
             raise ValueError(f"execution {self.exec_id}: commission {self.commission} is not an amount")
+        if not self.lineage:
+            object.__setattr__(self, "lineage", self.exec_id)
+
+
+INFERRED = "inferred"
+"""The source of a fill that no execution was seen of: it follows from what the broker says of its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +277,23 @@ class Fill:
     account: str
     source: str
 
+    @property
+    def is_inferred(self) -> bool:
+        """Whether it stands in for executions that were not seen, and gives way to them."""
+        return self.source == INFERRED
+
 
 @dataclass(frozen=True, slots=True)
 class OpenOrder:
-    """An order that may still fill: the intent and what is left of it."""
+    """An order that may still fill: the intent (as amended), its status and the shares filled so far.
+
+    ``attempts`` counts how often it was handed to the broker.
+    """
 
     intent: OrderIntent
     status: OrderStatus
     filled: int
+    attempts: int = 0
 
     @property
     def remaining(self) -> int:

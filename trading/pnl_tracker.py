@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from trading.decisions import Discrepancy, EquityPoint, PositionSnapshot
+from trading.decisions import EquityPoint, PositionSnapshot
+from trading.differences import Discrepancy
 from trading.lots import Position
 from trading.money import ZERO
 from trading.orders import Execution, Fill

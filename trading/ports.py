@@ -17,14 +17,25 @@ from trading.calendar import TradingHours
 from trading.decisions import (
     DataFinding,
     Decision,
-    Discrepancy,
     EquityPoint,
     Halt,
     PositionSnapshot,
     RiskCheck,
     Signal,
 )
-from trading.orders import Execution, Fill, OpenOrder, OrderEvent, OrderIntent, OrderStatus
+from trading.differences import ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
+from trading.leases import Lease, Runner
+from trading.operator_requests import OperatorRequest
+from trading.orders import (
+    Execution,
+    Fill,
+    OpenOrder,
+    OrderAmendment,
+    OrderEvent,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+)
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
 
 
@@ -97,7 +108,11 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOrder:
-    """An order as the broker has it."""
+    """An order as the broker has it.
+
+    ``client_order_id`` is empty where the order was made elsewhere. ``average_price`` is that of the filled shares, None
+    before the first; prices that the order's type does not have are None.
+    """
 
     client_order_id: str
     broker_order_id: str
@@ -106,6 +121,10 @@ class BrokerOrder:
     quantity: int
     filled: int
     status: OrderStatus
+    order_type: OrderType = OrderType.MARKET
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    average_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +179,15 @@ class Broker(Protocol):
     def cancel(self, client_order_id: str) -> None:
         """Ask for the rest of an order to be cancelled; whether it was comes as a report.
 
-        Cancelling an order that is over already does nothing.
+        Cancelling an order that is over already does nothing. Raises ``OutcomeUnknown`` when no answer came.
+        """
+        ...
+
+    def replace(self, amendment: OrderAmendment) -> None:
+        """Change a working order in place, under the same id.
+
+        Raises ``OrderRefused`` when the broker said no (the order works on as it was, or is over), ``OutcomeUnknown`` when
+        it gave no answer: ``find_order`` then tells which it has.
         """
         ...
 
@@ -172,8 +199,20 @@ class Broker(Protocol):
         """News since the last poll, in the broker's order; the first poll of a connection brings all of the current day."""
         ...
 
+    def executions(self, since: datetime | None) -> tuple[Execution, ...]:
+        """All executions at or after ``since``, also of orders made elsewhere, as far back as the broker keeps them.
+
+        Asking takes no news away from ``poll``.
+        """
+        ...
+
+    @property
+    def executions_kept_since(self) -> datetime | None:
+        """From when on ``executions`` is complete; None where it always is. Many brokers keep the current day alone."""
+        ...
+
     def account(self) -> BrokerAccount:
-        """Cash, positions and open orders at this moment."""
+        """Cash, positions and open orders (those made elsewhere included) at this moment."""
         ...
 
 
@@ -277,6 +316,7 @@ class LedgerEntries:
     """Facts that belong together and are committed together.
 
     ``marks`` are the prices that the newest equity point (or the last block's last bar) valued the held symbols at.
+    ``lifted_locks`` are locks that end at their ``locked_at``.
     """
 
     bars: list[Bar] = field(default_factory=list)
@@ -289,6 +329,12 @@ class LedgerEntries:
     equity: list[EquityPoint] = field(default_factory=list)
     findings: list[DataFinding] = field(default_factory=list)
     halts: list[Halt] = field(default_factory=list)
+    amendments: list[OrderAmendment] = field(default_factory=list)
+    external_orders: list[ExternalOrder] = field(default_factory=list)
+    external_fills: list[ExternalFill] = field(default_factory=list)
+    locks: list[InstrumentLock] = field(default_factory=list)
+    lifted_locks: list[InstrumentLock] = field(default_factory=list)
+    reconciliations: list[Reconciliation] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
 
@@ -305,6 +351,12 @@ class LedgerEntries:
                 self.equity,
                 self.findings,
                 self.halts,
+                self.amendments,
+                self.external_orders,
+                self.external_fills,
+                self.locks,
+                self.lifted_locks,
+                self.reconciliations,
                 self.blocks,
                 self.marks,
             )
@@ -325,7 +377,9 @@ class Ledger(Protocol):
     def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
         """Write all entries; with ``last_bar_time`` the bar counts as fully processed.
 
-        Repeats are harmless: a fill, intent, decision or equity point that is there already stays as it is.
+        Repeats are harmless: a fill, intent, decision or equity point that is there already stays as it is. A fill whose
+        lineage is there takes its place where its revision is higher and is passed over where it is not; what was
+        replaced is kept apart. Inferred fills of an order give way to its executions, share by share.
         """
         ...
 
@@ -369,10 +423,44 @@ class Ledger(Protocol):
         """Halts that stand at ``at`` and cover any of these."""
         ...
 
-    def record_reconciliation(
-        self, session_id: str, at: datetime, stage: str, discrepancies: Sequence[Discrepancy]
-    ) -> None:
-        """Write one comparison with the broker and what it found."""
+    def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:
+        """Those of the orders that the ledger has, wherever they stand, by id; ``intent`` as amended."""
+        ...
+
+    def orders_since(self, account: str, since: datetime) -> list[OpenOrder]:
+        """The account's orders made at or after ``since``, wherever they stand, oldest first."""
+        ...
+
+    def external_fills(self, account: str) -> list[ExternalFill]:
+        """Executions made elsewhere that no one has claimed, in the order in which they were seen."""
+        ...
+
+    def locks(self, account: str) -> list[InstrumentLock]:
+        """Instruments that are locked now."""
+        ...
+
+    def take_lease(self, session_id: str, runner: Runner, at: datetime) -> Lease:
+        """Take the right to trade the session. From then on every write of this ledger is bound to it.
+
+        Raises ``SessionHeld`` while another runner has it: one whose lease has not expired and whose process is not
+        surely gone. A write after another runner has taken it raises ``LeaseLost`` and leaves nothing behind.
+        """
+        ...
+
+    def renew_lease(self, at: datetime) -> None:
+        """Show that this runner is still there; raises ``LeaseLost``. May be called from another thread."""
+        ...
+
+    def release_lease(self) -> None:
+        """Give the right back; nothing where it was lost or never taken."""
+        ...
+
+    def requests(self) -> list[OperatorRequest]:
+        """What operators have asked for and nobody has answered, oldest first."""
+        ...
+
+    def answer_request(self, request_id: str, answer: Mapping[str, object], at: datetime) -> None:
+        """Write what came of a request."""
         ...
 
     def summary(self, session_id: str) -> SessionSummary:

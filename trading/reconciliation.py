@@ -7,7 +7,7 @@ they agree. That the broker did not answer is an exception long before this modu
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from trading.decisions import Discrepancy
+from trading.differences import Discrepancy
 from trading.orders import OpenOrder
 from trading.ports import BrokerAccount
 

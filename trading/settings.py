@@ -202,6 +202,16 @@ class OrderSettings(Section):
     """Whether SELL may open a short position."""
     minimum_quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Orders of fewer shares that would open or add to a position are not sent."""
+    limit_offset_bps: Annotated[Decimal, Field(ge=-1_000, le=1_000)] = Decimal("0")
+    """For orders with a limit: how far beyond the close of the decided bar it lies, in basis points of it (buys above, sells below; negative waits for a better price)."""
+    stop_offset_bps: Annotated[Decimal, Field(gt=0, le=5_000)] = Decimal("10")
+    """For stop orders: how far beyond the close of the decided bar the stop lies, in basis points of it (buys above, sells below)."""
+    trail_fraction: Annotated[Decimal, Field(gt=0, lt=1)] = Decimal("0.01")
+    """For trailing stops: distance from the best price, as a fraction of it."""
+    settle_seconds: Annotated[Decimal, Field(ge=0, le=600)] = Decimal("2")
+    """After an order got no answer and the broker does not know it: how long to wait before asking a second time, and only then sending it again."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often one order is handed to the broker at most."""
 
 
 class RiskSettings(Section):
@@ -266,6 +276,17 @@ class BookSettings(Section):
     """Which shares a closing trade closes: the oldest (`fifo`, as broker statements) or an average of all."""
 
 
+class ReconciliationSettings(Section):
+    """The comparison with the broker: always at the open, after a reconnect and at the close; in between on a schedule."""
+
+    every_minutes: Annotated[int | None, Field(ge=1, le=1_440), Off] = 15
+    """Minutes of session time between two comparisons. `off` leaves those at open and close."""
+    cash_tolerance: NonNegativeMoney = Decimal("1.00")
+    """How far cash may differ before it is reported: brokers book interest and fees on their own."""
+    average_price_tolerance_fraction: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal("0.0001")
+    """How far the average cost of a position may differ, as a fraction of it."""
+
+
 class PolicySettings(Section):
     """What decides."""
 
@@ -294,6 +315,7 @@ class Settings(Section):
     orders: OrderSettings = OrderSettings()
     broker: BrokerSettings = BrokerSettings()
     book: BookSettings = BookSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
     store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")

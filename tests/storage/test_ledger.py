@@ -10,7 +10,8 @@ import pytest
 
 from storage.store import Store
 from trading.bars import Bar, to_epoch_us
-from trading.decisions import Action, DataFinding, Discrepancy, Halt, PositionSnapshot, RiskCheck, Verdict
+from trading.decisions import Action, DataFinding, Halt, PositionSnapshot, RiskCheck, Verdict
+from trading.differences import Discrepancy
 from trading.errors import StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
 from trading.ports import LedgerEntries, ReplayBlock

@@ -19,7 +19,8 @@ from storage.questions import (
     trades_of,
 )
 from storage.store import Store, open_store
-from trading.decisions import DataFinding, Discrepancy, RiskCheck, Verdict
+from trading.decisions import DataFinding, RiskCheck, Verdict
+from trading.differences import Discrepancy
 from trading.errors import ConfigurationError, StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
 from trading.ports import LedgerEntries

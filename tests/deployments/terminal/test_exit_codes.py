@@ -31,7 +31,6 @@ SUMMARY = SessionSummary(
         (errors.StoreTooNew, 1),
         (errors.BrokerUnavailable, 1),
         (errors.OutcomeUnknown, 1),
-        (errors.ImpossibleTransition, 1),
         (ValueError, 1),
     ],
 )

@@ -1,0 +1,24 @@
+"""What a person asks of a running session from outside: handed in through the store, answered by the session itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RequestKind(StrEnum):
+    """What can be asked."""
+
+    RECONCILE = "reconcile"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRequest:
+    """One request. ``arguments`` and the answer are plain values that JSON can say."""
+
+    request_id: str
+    kind: RequestKind
+    arguments: Mapping[str, Any]
+    asked_by: str
+    asked_at: datetime
