@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test lint format bench bench-peers rl constraints clean
+.PHONY: help session test crash-test lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | crash-test | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -29,6 +29,11 @@ session: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=7 repeats one case).
+KILLS := 500
+crash-test: $(VENV)/.dev
+	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,139 @@
+"""The crash harness: ``python tests/crash --kills 500 --seed 1``, or ``make crash-test KILLS=500 SEED=1``.
+
+Sessions in processes of their own are killed with SIGKILL, again and again, until they are through; what they leave
+is judged after each kill, and at the end compared row for row with sessions that nobody disturbed.
+"""
+
+import argparse
+import gc
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from random import SystemRandom
+
+# Threads do not survive a fork, and arithmetic this small needs none.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cases
+from cases import Outcome, Undisturbed
+from children import ChildDied
+from market_days import ALL_DAYS
+from moments_of_death import PLACES, WHENS
+
+_SHOWN_VIOLATIONS = 20
+_SHOWN_POINTS = 15
+_REFERENCES: dict[str, Undisturbed] = {}
+"""In a worker: what undisturbed sessions come to."""
+
+
+def main() -> int:
+    options = _options()
+    seed = options.seed if options.seed is not None else SystemRandom().randrange(1_000_000)
+    home = Path(tempfile.mkdtemp(prefix="openbell-crash-", dir=options.home))
+    print(
+        f"crash harness: seed {seed}, {options.kills} kills wanted, at most {options.seconds:.0f} s, in {home}",
+        flush=True,
+    )
+    started = time.monotonic()
+    try:
+        references = {days.name: cases.undisturbed(days, home / "undisturbed" / days.name) for days in ALL_DAYS}
+    except ChildDied as died:
+        print(f"nothing was killed: {died}")
+        return 1
+    if options.case is not None:
+        outcomes = [cases.run(options.case, seed, references, home / f"case-{options.case:05d}")]
+    else:
+        outcomes = _run_all(options, seed, references, home, started + options.seconds)
+    _show(outcomes, references, seed, time.monotonic() - started)
+    if any(outcome.violations for outcome in outcomes):
+        return 1
+    shutil.rmtree(home)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python tests/crash", description="Kill sessions and judge what they leave.")
+    parser.add_argument("--kills", type=int, default=500, help="how many kills to make (default 500)")
+    parser.add_argument("--seed", type=int, help="seed of all choices; a new one each time where none is given")
+    parser.add_argument("--seconds", type=float, default=1800.0, help="start no new case after so long (default 1800)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="cases at a time (default: processors)"
+    )
+    parser.add_argument("--case", type=int, help="only this case of the seed")
+    parser.add_argument("--go-on", action="store_true", help="do not stop at the first case with a violation")
+    parser.add_argument("--home", type=Path, help="folder for the cases (default: the folder for temporary files)")
+    return parser.parse_args()
+
+
+def _run_all(
+    options: argparse.Namespace, seed: int, references: dict[str, Undisturbed], home: Path, until: float
+) -> list[Outcome]:
+    """Cases one after another, several at a time, until there are enough kills, a violation, or no time left."""
+    outcomes: list[Outcome] = []
+    gc.freeze()
+    number, kills, told = 0, 0, 0.0
+    # Forked workers have the references already; only numbers go to them, and outcomes come back.
+    fork = get_context("fork")
+    with ProcessPoolExecutor(options.workers, fork, _REFERENCES.update, (references,)) as pool:
+        running: set[Future[Outcome]] = set()
+        while True:
+            enough = kills >= options.kills or (not options.go_on and any(one.violations for one in outcomes))
+            wanted = not enough and time.monotonic() < until
+            while wanted and len(running) < options.workers:
+                running.add(pool.submit(_run_one, number, seed, home / f"case-{number:05d}"))
+                number += 1
+            if not running:
+                return sorted(outcomes, key=lambda outcome: outcome.number)
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            outcomes += [one.result() for one in done]
+            kills = sum(len(one.deaths) for one in outcomes)
+            if time.monotonic() - told > 10:
+                told = time.monotonic()
+                print(f"  {kills} kills in {len(outcomes)} cases", flush=True)
+
+
+def _run_one(number: int, seed: int, home: Path) -> Outcome:
+    return cases.run(number, seed, _REFERENCES, home)
+
+
+def _show(outcomes: list[Outcome], references: dict[str, Undisturbed], seed: int, seconds: float) -> None:
+    deaths = Counter(death for outcome in outcomes for death in outcome.deaths)
+    columns = (*WHENS, cases._DIED_AT_RANDOM)
+    print(f"\n{'killed':<22}" + "".join(f"{column:>11}" for column in columns))
+    for place in PLACES:
+        counts = [deaths[(column, place)] for column in columns]
+        if any(counts):
+            print(f"{place:<22}" + "".join(f"{count or '':>11}" for count in counts))
+    print(
+        f"{'':<22}"
+        + "".join(f"{sum(n for (when, _), n in deaths.items() if when == column):>11}" for column in columns)
+    )
+    missed = cases.points_without_a_kill(references, outcomes)
+    if missed:
+        named = ", ".join(missed) if len(missed) <= _SHOWN_POINTS else f"{len(missed)} of the named points"
+        print(f"\nno kill came at: {named}")
+    by_days = Counter(outcome.days for outcome in outcomes)
+    print("\ncases: " + ", ".join(f"{count} {name}" for name, count in by_days.items()))
+    violations = sum(len(outcome.violations) for outcome in outcomes)
+    print(
+        f"kills {deaths.total()}  restarts {sum(one.restarts for one in outcomes)}  "
+        f"sessions {sum(one.sessions for one in outcomes)}  orders {sum(one.orders for one in outcomes)}  "
+        f"fills {sum(one.fills for one in outcomes)}  violations {violations}  seed {seed}  {seconds:.0f} s"
+    )
+    for outcome in outcomes:
+        for violation in outcome.violations[:_SHOWN_VIOLATIONS]:
+            print(f"\nVIOLATION in case {outcome.number} ({outcome.days}): {violation}")
+        if outcome.violations:
+            print("".join(f"\n  {line}" for line in outcome.story))
+            print(f"  again: make crash-test SEED={seed} CASE={outcome.number}   what is left of it: {outcome.home}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The sessions that are killed: small, quick, and busy in the ways that make restarts hard."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from storage.store import open_store
+from trading.calendar import TradingCalendar
+from trading.clocks.bar_clock import BarClock
+from trading.decisions import Halt
+from trading.feeds.synthetic import SyntheticFeed
+from trading.settings import Settings, SyntheticSettings, parse_settings
+
+LEDGER = Path("ledger.duckdb")
+ACCOUNT = "crash"
+ACCOUNT_FILE = Path(f"ledger.{ACCOUNT}.sqlite")
+SYMBOLS = ("AAA", "BBB", "CCC")
+MONDAY, TUESDAY = date(2026, 1, 5), date(2026, 1, 6)
+
+
+def _nothing() -> None:
+    """Most days need no preparation."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarketDays:
+    """Consecutive sessions of one account, traded in a directory of their own (all paths are relative).
+
+    ``prepare`` runs there once before the first session. ``exit_code`` is how each session ends.
+    """
+
+    name: str
+    sections: Mapping[str, Mapping[str, Any]]
+    days: tuple[date, ...] = (MONDAY, TUESDAY)
+    prepare: Callable[[], None] = _nothing
+    exit_code: int = 0
+    must_have: tuple[str, ...] = field(default=("partial fill", "cancel", "carried position"))
+    """What an undisturbed run has to contain, so that nobody believes in kills of an idle session."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of every one of the sessions."""
+        document: dict[str, Any] = {
+            "session": {"symbols": SYMBOLS, "timeframe": "10min", "account": ACCOUNT},
+            "policy": {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 4}},
+            "orders": {"allow_short": True},
+            "broker": {"paper": {"max_volume_fraction": "0.0003"}},
+            "store": {"path": str(LEDGER)},
+        }
+        for section, values in {"feed": {"kind": "synthetic"}, **self.sections}.items():
+            document[section] = {**document.get(section, {}), **values}
+        return parse_settings(document, f"the days {self.name!r}")
+
+
+def _halt(scope: str) -> Callable[[], None]:
+    def prepare() -> None:
+        with open_store(LEDGER) as store:
+            store.ledger.record_halt(Halt(scope, "an operator said so", datetime(2026, 1, 5, 12, tzinfo=UTC)))
+
+    return prepare
+
+
+def _import_bars() -> None:
+    """Put an invented week into the database, so that a recorded session reads it from there."""
+    calendar = TradingCalendar("XNYS", MONDAY)
+    settings = MarketDays("", {}).settings
+    start, end = datetime(2025, 12, 29, tzinfo=UTC), datetime(2026, 1, 7, tzinfo=UTC)
+    feed = SyntheticFeed(SyntheticSettings(seed=11), calendar, settings.session.timeframe, BarClock(start))
+    with open_store(LEDGER) as store:
+        bars = [feed.history(symbol, start, end) for symbol in SYMBOLS]
+        store.bars_of(settings.session.timeframe).import_bars(bars)
+
+
+ALL_DAYS: tuple[MarketDays, ...] = (
+    MarketDays("fills in parts", {}),
+    MarketDays(
+        "gaps and bad prints",
+        {"feed": {"kind": "synthetic", "synthetic": {"seed": 3, "gap_fraction": 0.15, "bad_print_fraction": 0.15}}},
+    ),
+    MarketDays(
+        "loss limit",
+        {"risk": {"max_daily_loss": "100"}},
+        must_have=("partial fill", "cancel", "halt"),
+    ),
+    MarketDays("one symbol halted", {}, prepare=_halt("symbol:BBB"), must_have=("partial fill", "cancel", "halt")),
+    MarketDays("all halted", {}, prepare=_halt("all"), exit_code=3, must_have=("halt",)),
+    MarketDays("stored bars", {"feed": {"kind": "recorded"}, "book": {"cost_basis": "average"}}, prepare=_import_bars),
+)

@@ -1,0 +1,61 @@
+"""Tables after crashes beside those of a session that nobody disturbed: row for row, and what is left out of it."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+from truths import Rows
+
+WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied_at"})
+"""When things happened on the wall, and how long they took: no two runs share them."""
+
+RECORDS_OF_RESTARTS = frozenset({"reconciliations", "discrepancies", "session_leases", "repairs"})
+"""Tables whose very purpose is to tell one start from another."""
+
+NOT_EQUAL_YET = frozenset({"order_events", "position_snapshots"})
+"""Tables that still say how a session was interrupted. To be emptied: each is a promise that is not kept yet."""
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def all_tables(rows: Rows) -> dict[str, Table]:
+    """Every table that is promised to be equal: its columns, and its rows in an order of their own."""
+    tables: dict[str, list[str]] = {}
+    for table, column in rows(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
+        " AND table_name IN (SELECT table_name FROM duckdb_tables() WHERE NOT internal) ORDER BY 1, column_index"
+    ):
+        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in WALL_CLOCK_COLUMNS:
+            tables.setdefault(table, []).append(column)
+    return {
+        table: (
+            tuple(columns),
+            sorted(tuple(str(value) for value in row) for row in rows(f"SELECT {', '.join(columns)} FROM {table}")),
+        )
+        for table, columns in tables.items()
+    }
+
+
+def write(tables: dict[str, Table], file: Path) -> None:
+    """Keep the tables of an undisturbed run for comparisons."""
+    file.write_bytes(pickle.dumps(tables))
+
+
+def differences(undisturbed: dict[str, Table], disturbed: dict[str, Table]) -> Iterator[str]:
+    """In words, the first difference of each table that has one."""
+    for name in sorted(undisturbed.keys() | disturbed.keys()):
+        columns, expected = undisturbed.get(name, ((), []))
+        columns_there, found = disturbed.get(name, ((), []))
+        if columns != columns_there:
+            yield f"table {name} has the columns {columns_there} instead of {columns}"
+            continue
+        if expected == found:
+            continue
+        missing, added = set(expected) - set(found), set(found) - set(expected)
+        first = f"{len(missing)} rows are missing, {len(added)} are not of the undisturbed run"
+        if not missing and not added:
+            first = f"{len(found)} rows instead of {len(expected)}, some of them twice"
+        examples = []
+        for sign, some in (("-", missing), ("+", added)):
+            examples += [f"{sign} {dict(zip(columns, row, strict=True))}" for row in sorted(some)[:2]]
+        yield f"table {name}: {first}: {'; '.join(examples)}"
