@@ -287,13 +287,16 @@ class Fill:
 class OpenOrder:
     """An order that may still fill: the intent (as amended), its status and the shares filled so far.
 
-    ``attempts`` counts how often it was handed to the broker.
+    ``attempts`` counts how often it was handed to the broker, ``amendments`` how often a change was wanted.
+    ``cancel_asked_at`` is the session's time at which a cancel was wanted first.
     """
 
     intent: OrderIntent
     status: OrderStatus
     filled: int
     attempts: int = 0
+    amendments: int = 0
+    cancel_asked_at: datetime | None = None
 
     @property
     def remaining(self) -> int:

@@ -207,6 +207,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def connections(self) -> int:
+        """How often a connection was made so far; more than before means that news may have been missed."""
+        ...
+
+    @property
     def executions_kept_since(self) -> datetime | None:
         """From when on ``executions`` is complete; None where it always is. Many brokers keep the current day alone."""
         ...
@@ -337,6 +342,14 @@ class LedgerEntries:
     reconciliations: list[Reconciliation] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
+
+    def add(self, more: "LedgerEntries") -> None:
+        """Take in the facts of ``more``, after those that are here."""
+        for name in self.__slots__:
+            if name == "marks":
+                self.marks |= more.marks
+            else:
+                getattr(self, name).extend(getattr(more, name))
 
     def __bool__(self) -> bool:
         return any(
