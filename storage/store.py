@@ -5,6 +5,7 @@ when it is finished.
 """
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ def open_store(path: Path, read_only: bool = False) -> Iterator[Store]:
     No other process can open the file meanwhile, not even for reading, unless both read only. Raises ``StoreBusy``,
     ``StoreTooNew`` or another ``StoreError``; then nothing has been left behind that was not there before.
     """
+    if not read_only:
+        _remove_abandoned_drafts(path)
     if not path.exists():
         if read_only:
             raise StoreError(
@@ -78,6 +81,26 @@ def _make(path: Path) -> None:
         for leftover in (draft, draft.with_name(draft.name + ".wal")):
             with contextlib.suppress(OSError):  # it was never made, or the directory is gone
                 leftover.unlink(missing_ok=True)
+
+
+def _remove_abandoned_drafts(path: Path) -> None:
+    """Take away what a process left that was killed while it made this database."""
+    # Pieces of a name are no pattern: a database may be called [x].duckdb.
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
+        maker = draft.name.removeprefix(f".{path.name}.").split(".")[0]
+        if maker.isdigit() and not _is_running(int(maker)):
+            with contextlib.suppress(OSError):  # another process took it away, or may and we may not
+                draft.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's process; no process of ours has such a number
+        return True
+    return True
 
 
 def _give_name(draft: Path, path: Path) -> None:

@@ -6,29 +6,38 @@ is judged after each kill, and at the end compared row for row with sessions tha
 
 import argparse
 import gc
+import itertools
 import os
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
-from random import SystemRandom
+from random import Random, SystemRandom
 
 # Threads do not survive a fork, and arithmetic this small needs none.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import at_once
 import cases
-from cases import Outcome, Undisturbed
+from cases import Case, Outcome, Undisturbed
 from children import ChildDied
 from market_days import ALL_DAYS
 from moments_of_death import PLACES, WHENS
 
 _SHOWN_VIOLATIONS = 20
 _SHOWN_POINTS = 15
+_TOLD_EVERY_SECONDS = 10.0
+_KINDS: dict[str, Callable[[Case, Mapping[str, Undisturbed]], Outcome]] = {
+    "kill": cases.run,
+    "race": at_once.race,
+    "disk": at_once.full_disk,
+}
 _REFERENCES: dict[str, Undisturbed] = {}
 """In a worker: what undisturbed sessions come to."""
 
@@ -48,7 +57,7 @@ def main() -> int:
         print(f"nothing was killed: {died}")
         return 1
     if options.case is not None:
-        outcomes = [cases.run(options.case, seed, references, home / f"case-{options.case:05d}")]
+        outcomes = [_run_one(options.case, seed, home, references)]
     else:
         outcomes = _run_all(options, seed, references, home, started + options.seconds)
     _show(outcomes, references, seed, time.monotonic() - started)
@@ -61,12 +70,14 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/crash", description="Kill sessions and judge what they leave.")
     parser.add_argument("--kills", type=int, default=500, help="how many kills to make (default 500)")
+    parser.add_argument("--races", type=int, default=0, help="how many times two processes start the same session")
+    parser.add_argument("--full-disks", type=int, default=0, help="how many sessions run out of room")
     parser.add_argument("--seed", type=int, help="seed of all choices; a new one each time where none is given")
     parser.add_argument("--seconds", type=float, default=1800.0, help="start no new case after so long (default 1800)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="cases at a time (default: processors)"
     )
-    parser.add_argument("--case", type=int, help="only this case of the seed")
+    parser.add_argument("--case", metavar="kill-N|race-N|disk-N", help="only this case of the seed")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first case with a violation")
     parser.add_argument("--home", type=Path, help="folder for the cases (default: the folder for temporary files)")
     return parser.parse_args()
@@ -78,29 +89,36 @@ def _run_all(
     """Cases one after another, several at a time, until there are enough kills, a violation, or no time left."""
     outcomes: list[Outcome] = []
     gc.freeze()
-    number, kills, told = 0, 0, 0.0
-    # Forked workers have the references already; only numbers go to them, and outcomes come back.
+    waiting = itertools.chain(
+        (f"race-{number}" for number in range(options.races)),
+        (f"disk-{number}" for number in range(options.full_disks)),
+        (f"kill-{number}" for number in itertools.count()),
+    )
+    kills, told = 0, 0.0
+    # Forked workers have the references already; only names go to them, and outcomes come back.
     fork = get_context("fork")
     with ProcessPoolExecutor(options.workers, fork, _REFERENCES.update, (references,)) as pool:
         running: set[Future[Outcome]] = set()
+        case = next(waiting)
         while True:
-            enough = kills >= options.kills or (not options.go_on and any(one.violations for one in outcomes))
-            wanted = not enough and time.monotonic() < until
-            while wanted and len(running) < options.workers:
-                running.add(pool.submit(_run_one, number, seed, home / f"case-{number:05d}"))
-                number += 1
+            enough = case.startswith("kill") and kills >= options.kills
+            failed = not options.go_on and any(one.violations for one in outcomes)
+            while not (enough or failed or time.monotonic() > until) and len(running) < options.workers:
+                running.add(pool.submit(_run_one, case, seed, home))
+                case = next(waiting)
             if not running:
-                return sorted(outcomes, key=lambda outcome: outcome.number)
+                return outcomes
             done, running = wait(running, return_when=FIRST_COMPLETED)
             outcomes += [one.result() for one in done]
             kills = sum(len(one.deaths) for one in outcomes)
-            if time.monotonic() - told > 10:
+            if time.monotonic() - told > _TOLD_EVERY_SECONDS:
                 told = time.monotonic()
                 print(f"  {kills} kills in {len(outcomes)} cases", flush=True)
 
 
-def _run_one(number: int, seed: int, home: Path) -> Outcome:
-    return cases.run(number, seed, _REFERENCES, home)
+def _run_one(case: str, seed: int, home: Path, references: Mapping[str, Undisturbed] = _REFERENCES) -> Outcome:
+    kind, number = case.split("-")
+    return _KINDS[kind](Case(case, Random(f"{seed}:{case}"), int(number), home / case), references)
 
 
 def _show(outcomes: list[Outcome], references: dict[str, Undisturbed], seed: int, seconds: float) -> None:
@@ -129,10 +147,10 @@ def _show(outcomes: list[Outcome], references: dict[str, Undisturbed], seed: int
     )
     for outcome in outcomes:
         for violation in outcome.violations[:_SHOWN_VIOLATIONS]:
-            print(f"\nVIOLATION in case {outcome.number} ({outcome.days}): {violation}")
+            print(f"\nVIOLATION in {outcome.case} ({outcome.days}): {violation}")
         if outcome.violations:
             print("".join(f"\n  {line}" for line in outcome.story))
-            print(f"  again: make crash-test SEED={seed} CASE={outcome.number}   what is left of it: {outcome.home}")
+            print(f"  again: make crash-test SEED={seed} CASE={outcome.case}   what is left of it: {outcome.home}")
 
 
 if __name__ == "__main__":

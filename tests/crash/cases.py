@@ -1,6 +1,5 @@
 """One case: consecutive sessions of one account, killed several times, beside the same sessions undisturbed."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +32,7 @@ _DANGEROUS = frozenset(
 )
 """Where a crash would double or lose something: every second kill at a named point comes there."""
 _DIED_AT_RANDOM = "at random"
-_LEFT_BEHIND = frozenset({LEDGER.name, ACCOUNT_FILE.name, children.JOURNAL, children.DIARY})
+_LEFT_BEHIND = frozenset({LEDGER.name, ACCOUNT_FILE.name, children.DIARY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Undisturbed:
 
     days: MarketDays
     tables: dict[str, Table]
+    first_day: dict[str, Table]
     activity: Mapping[str, int]
     visits: tuple[Mapping[str, int], ...]
     seconds_inside: tuple[Mapping[str, float], ...]
@@ -52,11 +52,21 @@ class Undisturbed:
         return sorted(self.visits[day])
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing to try: its name (kind and number), its own chance, and its own folder, which is not there yet."""
+
+    name: str
+    chance: Random
+    number: int
+    home: Path
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of a case."""
 
-    number: int
+    case: str
     days: str
     home: str
     deaths: list[tuple[str, str]] = field(default_factory=list)
@@ -73,7 +83,9 @@ def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
     """Trade the days in ``home`` without a kill. Raises ``ChildDied`` where they are not what they should be."""
     home.mkdir(parents=True)
     children.prepare(home, days)
-    ends = [children.trade(home, days, day, None) for day in days.days]
+    ends = [children.trade(home, days, days.days[0], None)]
+    first_day = children.look(home, at_the_end=True).tables
+    ends += [children.trade(home, days, day, None) for day in days.days[1:]]
     for end in ends:
         if end.exit_code != days.exit_code:
             raise children.ChildDied(
@@ -88,6 +100,7 @@ def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
     return Undisturbed(
         days,
         seen.tables,
+        first_day,
         seen.activity,
         tuple(one["visits"] for one in survived),
         tuple(one["seconds"] for one in survived),
@@ -95,45 +108,43 @@ def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
     )
 
 
-def run(number: int, seed: int, references: Mapping[str, Undisturbed], home: Path) -> Outcome:
-    """One case in ``home``, which is kept where anything is wrong with it."""
-    chance = Random(f"{seed}:{number}")
-    # The sessions in which nothing may be traded are over quickly: seldom is often enough.
-    reference = references[ALL_DAYS[number % len(ALL_DAYS)].name]
-    outcome = Outcome(number, reference.days.name, str(home))
-    home.mkdir(parents=True)
+def run(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
+    """Kill the sessions of one account until they are through. The folder is kept where anything is wrong with it."""
+    reference = references[ALL_DAYS[case.number % len(ALL_DAYS)].name]
+    outcome = Outcome(case.name, reference.days.name, str(case.home))
+    case.home.mkdir(parents=True)
     try:
-        children.prepare(home, reference.days)
-        _trade(_Trading(outcome, reference, chance, home))
+        children.prepare(case.home, reference.days)
+        _trade(_Trading(case, outcome, reference))
     except children.ChildDied as died:
         outcome.violations.append(str(died))
     if not outcome.violations:
-        shutil.rmtree(home)
+        children.remove(case.home)
     return outcome
 
 
 @dataclass(slots=True)
 class _Trading:
+    case: Case
     outcome: Outcome
     reference: Undisturbed
-    chance: Random
-    home: Path
     sent: set[str] = field(default_factory=set)
     last_bars: Mapping[str, str] = field(default_factory=dict)
 
 
-def _trade(case: _Trading) -> None:
-    days, outcome = case.reference.days, case.outcome
+def _trade(trading: _Trading) -> None:
+    days, outcome = trading.reference.days, trading.outcome
     for index, day in enumerate(days.days):
         deaths = [
-            _death(case, index, first) for first in (True, *[False] * case.chance.randint(1, _MOST_KILLS_A_SESSION))
+            _death(trading, index, first)
+            for first in (True, *[False] * trading.case.chance.randint(1, _MOST_KILLS_A_SESSION))
         ]
         name = session_id(day, days.settings.session.account or "", days.settings.strategy)
         for start, death in enumerate([*deaths, None]):
             outcome.restarts += start > 0
-            end = children.trade(case.home, days, day, death)
+            end = children.trade(trading.case.home, days, day, death)
             outcome.violations += [
-                f"{one} ({death})" for one in _told(end.told, case.sent, case.last_bars.get(name, ""))
+                f"{one} ({death})" for one in _told(end.told, trading.sent, trading.last_bars.get(name, ""))
             ]
             fate = f"dead {' '.join(end.place)}" if end.killed else f"exit code {end.exit_code}"
             outcome.story.append(f"{day} start {start + 1}: to die {death or 'never'}: {fate}")
@@ -141,8 +152,8 @@ def _trade(case: _Trading) -> None:
                 outcome.deaths.append(
                     (_DIED_AT_RANDOM, end.place[1]) if death is None or death.is_random else end.place
                 )
-                seen = children.look(case.home, at_the_end=False)
-                case.last_bars = seen.last_bars
+                seen = children.look(trading.case.home, at_the_end=False)
+                trading.last_bars = seen.last_bars
                 outcome.violations += [
                     f"after the kill {death}, dead {' '.join(end.place)}: {one}" for one in seen.violations
                 ]
@@ -154,22 +165,28 @@ def _trade(case: _Trading) -> None:
             if not end.killed:
                 break
         outcome.sessions += 1
-    seen = children.look(case.home, at_the_end=True)
+    seen = children.look(trading.case.home, at_the_end=True)
     outcome.orders, outcome.fills = seen.activity.get("orders", 0), seen.activity.get("fills", 0)
     outcome.violations += seen.violations
-    outcome.violations += list(same_rows.differences(case.reference.tables, seen.tables))
-    left = sorted(file.name for file in case.home.iterdir() if file.name not in _LEFT_BEHIND)
+    outcome.violations += list(same_rows.differences(trading.reference.tables, seen.tables))
+    outcome.violations += list(left_behind(trading.case.home))
+
+
+def left_behind(home: Path) -> Iterator[str]:
+    """Files beside the two that a closed session leaves."""
+    names = (file.name for file in home.iterdir())
+    left = sorted(name for name in names if name not in _LEFT_BEHIND and not name.startswith(children.JOURNAL))
     if left:
-        outcome.violations.append(f"files that nobody will ever take away: {', '.join(left)}")
+        yield f"files that nobody will ever take away: {', '.join(left)}"
 
 
-def _death(case: _Trading, day: int, first: bool) -> Death:
+def _death(trading: _Trading, day: int, first: bool) -> Death:
     """When the child is to die next. The first death of a session takes its turn among the named points."""
-    reference, chance = case.reference, case.chance
+    reference, chance = trading.reference, trading.case.chance
     if not first and chance.random() < _AT_RANDOM:
         return Death(after_seconds=chance.uniform(0, 0.8 * reference.seconds[day]))
     points = reference.points(day)
-    turn = case.outcome.number // len(ALL_DAYS) * len(reference.days.days) + day
+    turn = trading.case.number // len(ALL_DAYS) * len(reference.days.days) + day
     if first:
         point = points[turn % len(points)]
     else:

@@ -8,6 +8,8 @@ import json
 import mmap
 import os
 import pickle
+import resource
+import select
 import shutil
 import signal
 import sys
@@ -29,7 +31,7 @@ from truths import agreement_of, beyond_broker, half_done
 from storage.store import open_store
 
 HANGS_AFTER_SECONDS = 60.0
-JOURNAL = "journal.jsonl"
+JOURNAL = "journal-"
 DIARY = "diary.txt"
 _PAUSE_SECONDS = 0.001
 
@@ -45,36 +47,82 @@ class Ended:
     told: list[dict[str, Any]] = field(default_factory=list)
 
 
-def trade(home: Path, days: MarketDays, day: date, death: Death | None) -> Ended:
-    """Let a child trade ``day`` in ``home`` and die as it should, if it lives that long."""
-    journal = home / JOURNAL
-    told_before = journal.stat().st_size if journal.exists() else 0
-    with mmap.mmap(-1, mmap.PAGESIZE) as shared:
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A child that trades. Its journal is its own, so that of two at once each can be heard."""
 
-        def work() -> int:
-            os.chdir(home)
-            writing = os.open(JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            watch = Watch(shared, writing, death)
-            code = one_session.trade(days.settings, day, watch)
-            watch.note("survived", visits=watch.visits, seconds=watch.seconds)
-            return code
+    pid: int
+    home: Path
+    journal: Path
+    shared: mmap.mmap
+    started: float
+    dies_after_seconds: float | None
 
-        started = time.perf_counter()
-        pid = _fork(work, home / DIARY)
-        status, killed_by_us = _await(pid, death.after_seconds if death is not None and death.is_random else None)
-        seconds = time.perf_counter() - started
-        place = place_of(shared)
-    told = []
-    if journal.exists():
-        with journal.open("rb") as lines:
-            lines.seek(told_before)
-            # The last line may be cut in the middle: the kill can hit a write.
-            told = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    def freeze(self) -> None:
+        """Stop it where it is, as a machine that swaps or a debugger does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def start(
+    home: Path,
+    days: MarketDays,
+    day: date,
+    death: Death | None = None,
+    gate: int | None = None,
+    largest_file: int | None = None,
+) -> Child:
+    """Let a child trade ``day`` in ``home`` and die as it should, if it lives that long.
+
+    ``gate``: it starts when this file descriptor has something to read. ``largest_file``: in bytes; beyond that the disk is
+    full for it.
+    """
+    shared = mmap.mmap(-1, mmap.PAGESIZE)
+    journal = home / f"{JOURNAL}{len(list(home.glob(JOURNAL + '*'))):03d}.jsonl"
+    journal.touch()
+
+    def work() -> int:
+        os.chdir(home)
+        watch = Watch(shared, os.open(journal.name, os.O_WRONLY | os.O_APPEND), death)
+        if gate is not None:
+            select.select([gate], [], [])
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+        code = one_session.trade(days.settings, day, watch)
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        watch.note("survived", visits=watch.visits, seconds=watch.seconds)
+        return code
+
+    started = time.perf_counter()
+    pid = _fork(work, home / DIARY)
+    return Child(
+        pid, home, journal, shared, started, death.after_seconds if death is not None and death.is_random else None
+    )
+
+
+def finish(child: Child) -> Ended:
+    """Wait until the child has ended, killing it at its moment."""
+    status, killed_by_us = _await(child.pid, child.dies_after_seconds)
+    seconds = time.perf_counter() - child.started
+    place = place_of(child.shared)
+    child.shared.close()
+    with child.journal.open("rb") as lines:
+        # The last line may be cut in the middle: the kill can hit a write.
+        told = [json.loads(line) for line in lines if line.endswith(b"\n")]
     if os.WIFEXITED(status):
         return Ended(False, place, os.WEXITSTATUS(status), seconds, told)
     if not killed_by_us and os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGALRM):
-        raise ChildDied(f"a session died of signal {os.WTERMSIG(status)} by itself {place}; see {home / DIARY}")
+        raise ChildDied(f"a session died of signal {os.WTERMSIG(status)} by itself {place}; see {child.home / DIARY}")
     return Ended(True, place, None, seconds, told)
+
+
+def trade(home: Path, days: MarketDays, day: date, death: Death | None) -> Ended:
+    """Start a child and wait for its end."""
+    return finish(start(home, days, day, death))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +168,11 @@ def prepare(home: Path, days: MarketDays) -> None:
     status, _ = _await(_fork(work, home / DIARY), None)
     if status != 0:
         raise ChildDied(f"the preparation of {days.name!r} failed; see {home / DIARY}")
+
+
+def remove(home: Path) -> None:
+    """Take away what a case has left that nobody needs to look at."""
+    shutil.rmtree(home)
 
 
 class ChildDied(Exception):

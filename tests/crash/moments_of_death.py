@@ -151,7 +151,11 @@ class Watched:
 
         def call(*arguments: Any, **named: Any) -> Any:
             self._journal(name, arguments)
-            done = self._watch.inside(_place(self._port, name, arguments), found, *arguments, **named)
+            try:
+                done = self._watch.inside(_place(self._port, name, arguments), found, *arguments, **named)
+            except Exception as error:
+                self._watch.note("raised", port=self._port, call=name, error=f"{type(error).__name__}: {error}")
+                raise
             if (self._port, name) == ("ledger", "commit") and len(arguments) + len(named) > 2:
                 self._watch.note("committed", bar=arguments[2] if len(arguments) > 2 else named["last_bar_time"])
             return done

@@ -1,5 +1,6 @@
 """What can be wrong with the file of a database: one paragraph that names it, and nothing half-made left behind."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,19 @@ def test_a_new_database_is_whole_and_alone_in_its_directory(path: Path) -> None:
         assert applied == [(step.version, step.name) for step in migrations()]
         assert store.connection.rows("SELECT current_setting('TimeZone')") == [("UTC",)]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_what_a_killed_maker_left_goes_with_the_next_opening(path: Path) -> None:
+    maker = subprocess.Popen([sys.executable, "-c", ""])
+    maker.wait()  # its number is free now
+    abandoned = [path.with_name(f".{path.name}.{maker.pid}.new{ending}") for ending in ("", ".wal")]
+    made_right_now = path.with_name(f".{path.name}.{os.getppid()}.new")
+    of_another = path.with_name(f".another.duckdb.{maker.pid}.new")
+    for draft in (*abandoned, made_right_now, of_another):
+        draft.touch()
+    with open_store(path):
+        pass
+    assert sorted(path.parent.iterdir()) == sorted([path, made_right_now, of_another])
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
