@@ -25,6 +25,11 @@ def to_cents(amount: Decimal) -> Decimal:
     return amount.quantize(_CENT, rounding=ROUND_HALF_EVEN)
 
 
+def plainly(amount: Decimal) -> str:
+    """The amount with no more digits than it needs, for messages: 10.500000 is 10.5."""
+    return f"{amount.normalize():f}"
+
+
 def from_micros(micros: int) -> Decimal:
     """Micros -> Decimal with six places, exact."""
     return Decimal(micros).scaleb(-6)
