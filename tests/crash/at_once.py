@@ -2,17 +2,25 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import children
 import same_rows
 from cases import Case, Outcome, Undisturbed, left_behind
 from children import Ended
+from market_days import LEDGER
 from moments_of_death import Death
+
+from storage.store import open_store
 
 _RUNNERS = 2
 _SAYS_WHO_HAS_IT = ("held by", "another", "traded by", "runner")
 _SAYS_WHAT_TO_DO = ("room", "run the same command again")
+
+
+_SIZES = ((4_000, 60_000), (60_000, 180_000), (60_000, 180_000), (1_000_000, 6_500_000))
+"""Bytes at which files are full: the broker's account, the ledger's log, and the ledger when its log is folded in."""
 
 
 def race(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
@@ -77,7 +85,10 @@ def full_disk(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
     days, day = reference.days, reference.days.days[0]
     outcome = Outcome(case.name, "full disk", str(home))
     home.mkdir(parents=True)
-    largest = chance.randint(4_000, 4_500_000) if chance.random() < 0.5 else chance.randint(4_000, 400_000)
+    low, high = chance.choice(_SIZES)
+    largest = chance.randint(low, high)
+    if chance.random() < 0.8:
+        children.prepare(home, replace(days, prepare=_make_ledger))
     end = children.finish(children.start(home, days, day, largest_file=largest))
     outcome.story = [f"files of at most {largest:,} bytes: {_fate(end)}"]
     if end.exit_code == 0:
@@ -97,6 +108,11 @@ def full_disk(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
         outcome.days = "full disk at the broker"
     _judge(outcome, reference, home, same_rows_wanted=not troubled)
     return outcome
+
+
+def _make_ledger() -> None:
+    with open_store(LEDGER):
+        pass
 
 
 def _judge(outcome: Outcome, reference: Undisturbed, home: Path, same_rows_wanted: bool = True) -> None:

@@ -78,7 +78,7 @@ def start(
     """Let a child trade ``day`` in ``home`` and die as it should, if it lives that long.
 
     ``gate``: it starts when this file descriptor has something to read. ``largest_file``: in bytes; beyond that the disk is
-    full for it.
+    full for it, for the ledger sooner than for the broker's account.
     """
     shared = mmap.mmap(-1, mmap.PAGESIZE)
     journal = home / f"{JOURNAL}{len(list(home.glob(JOURNAL + '*'))):03d}.jsonl"
@@ -91,7 +91,7 @@ def start(
             select.select([gate], [], [])
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-        code = one_session.trade(days.settings, day, watch)
+        code = one_session.trade(days.settings, day, watch, small_account=largest_file is not None)
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         watch.note("survived", visits=watch.visits, seconds=watch.seconds)

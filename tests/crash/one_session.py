@@ -17,13 +17,18 @@ from trading.sessions import SessionState
 from trading.settings import Settings
 
 
-def trade(settings: Settings, day: date, watch: Watch) -> int:
-    """Trade the session to its end; returns the exit code that the terminal would give. Never raises."""
+def trade(settings: Settings, day: date, watch: Watch, small_account: bool = False) -> int:
+    """Trade the session to its end; returns the exit code that the terminal would give. Never raises.
+
+    With ``small_account`` the broker's file folds its log in at once, so that a limit on sizes meets the ledger first.
+    """
     try:
         watch.reach("before", "opening the files")
         watch.reach("during", "opening the files")
         with assemble(settings, day) as desk:
             watch.reach("after", "opening the files")
+            if small_account:
+                desk.agent._ports.broker._file._connection.execute("PRAGMA wal_autocheckpoint = 1")  # type: ignore[attr-defined]
             summary = _watched(desk, watch).run_session()
             # SQLite and DuckDB fold their logs into their files when they are closed.
             watch.reach("before", "closing the files")
