@@ -25,10 +25,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import at_once
 import cases
+import same_rows
 from cases import Case, Outcome, Undisturbed
 from children import ChildDied
 from market_days import ALL_DAYS
 from moments_of_death import PLACES, WHENS
+
+from storage.store import open_store
 
 _SHOWN_VIOLATIONS = 20
 _SHOWN_POINTS = 15
@@ -44,6 +47,8 @@ _REFERENCES: dict[str, Undisturbed] = {}
 
 def main() -> int:
     options = _options()
+    if options.same:
+        return _compare(*options.same)
     seed = options.seed if options.seed is not None else SystemRandom().randrange(1_000_000)
     home = Path(tempfile.mkdtemp(prefix="openbell-crash-", dir=options.home))
     print(
@@ -79,8 +84,20 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--case", metavar="kill-N|race-N|disk-N", help="only this case of the seed")
     parser.add_argument("--go-on", action="store_true", help="do not stop at the first case with a violation")
+    parser.add_argument("--same", nargs=2, type=Path, metavar="DB", help="only compare the tables of two databases")
     parser.add_argument("--home", type=Path, help="folder for the cases (default: the folder for temporary files)")
     return parser.parse_args()
+
+
+def _compare(*databases: Path) -> int:
+    """Say where the two differ. Their settings name paths and paces of their own."""
+    tables = []
+    for database in databases:
+        with open_store(database, read_only=True) as store:
+            tables.append(same_rows.all_tables(store.connection.rows, frozenset({"settings"})))
+    found = list(same_rows.differences(*tables))
+    print("\n".join(found) or f"{sum(len(rows) for _, rows in tables[0].values())} rows are equal")
+    return 1 if found else 0
 
 
 def _run_all(

@@ -1,8 +1,6 @@
 """Tables after crashes beside those of a session that nobody disturbed: row for row, and what is left out of it."""
 
-import pickle
 from collections.abc import Iterator
-from pathlib import Path
 
 from truths import Rows
 
@@ -18,14 +16,14 @@ NOT_EQUAL_YET = frozenset({"order_events", "position_snapshots"})
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
-def all_tables(rows: Rows) -> dict[str, Table]:
-    """Every table that is promised to be equal: its columns, and its rows in an order of their own."""
+def all_tables(rows: Rows, apart_from: frozenset[str] = frozenset()) -> dict[str, Table]:
+    """Every table that is promised to be equal: its columns (less those), and its rows in an order of their own."""
     tables: dict[str, list[str]] = {}
     for table, column in rows(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
         " AND table_name IN (SELECT table_name FROM duckdb_tables() WHERE NOT internal) ORDER BY 1, column_index"
     ):
-        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in WALL_CLOCK_COLUMNS:
+        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in WALL_CLOCK_COLUMNS | apart_from:
             tables.setdefault(table, []).append(column)
     return {
         table: (
@@ -34,11 +32,6 @@ def all_tables(rows: Rows) -> dict[str, Table]:
         )
         for table, columns in tables.items()
     }
-
-
-def write(tables: dict[str, Table], file: Path) -> None:
-    """Keep the tables of an undisturbed run for comparisons."""
-    file.write_bytes(pickle.dumps(tables))
 
 
 def differences(undisturbed: dict[str, Table], disturbed: dict[str, Table]) -> Iterator[str]:
