@@ -1,8 +1,10 @@
+import contextlib
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,10 +13,10 @@ import pytest
 
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
-from trading.brokers.paper_account import PaperOrder
 from trading.brokers.paper_file import PaperFile
+from trading.brokers.paper_order import ClosingBar, OrderPrices, OrderTerms, PaperOrder
 from trading.errors import BrokerUnavailable
-from trading.orders import Execution, OrderIntent, OrderStatus, Side, TimeInForce
+from trading.orders import Execution, OrderAmendment, OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from trading.settings import PaperSettings
 
 OPEN = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
@@ -22,13 +24,16 @@ CASH = Decimal("100000")
 
 
 def an_order(name: str, filled: int = 0) -> PaperOrder:
-    return PaperOrder(
-        name, "P1", "SPY", Side.BUY, 10, TimeInForce.DAY, OPEN, OrderStatus.ACCEPTED, OPEN, filled, Decimal("0.1")
-    )
+    terms = OrderTerms(name, "P1", "SPY", Side.BUY, OrderType.MARKET, TimeInForce.DAY, OPEN)
+    return PaperOrder(terms, 10, OrderStatus.ACCEPTED, OPEN, OPEN, filled=filled, value=Decimal("0.1"))
 
 
 def an_execution(name: str) -> Execution:
     return Execution(name, "a", "SPY", Side.BUY, 10, Decimal("100.123456"), Decimal("1.00"), OPEN)
+
+
+def a_bar(moment: datetime) -> BarSlice:
+    return BarSlice(moment, {"SPY": Bar("SPY", moment, *[Decimal(100)] * 4, 1_000)})
 
 
 def test_an_account_survives_being_closed_and_opened(tmp_path: Path) -> None:
@@ -36,15 +41,43 @@ def test_an_account_survives_being_closed_and_opened(tmp_path: Path) -> None:
     file = PaperFile(path, "paper")
     file.load(CASH)
     file.save([an_order("a"), an_order("b")], [an_execution("x")], OPEN)
-    file.save([an_order("a", filled=10)])
+    file.save([an_order("a", filled=10)], [an_order("a").report("as it was told")])
     file.close()
 
     # The cash an account began with is kept, whatever is asked for today.
     stored = PaperFile(path, "paper").load(Decimal("5"))
     assert stored.initial_cash == CASH
     assert stored.last_bar_time == OPEN
-    assert {order.client_order_id: order.filled for order in stored.orders} == {"a": 10, "b": 0}
+    assert stored.orders == [an_order("a", filled=10), an_order("b")]
     assert stored.executions == [an_execution("x")]
+    assert stored.news == [an_execution("x"), an_order("a").report("as it was told")]
+
+
+def test_everything_about_an_order_is_kept(tmp_path: Path) -> None:
+    terms = OrderTerms(
+        "child", "P7", "SPY", Side.SELL, OrderType.TRAILING_STOP, TimeInForce.GTC, OPEN, parent_id="p", oca_group="g"
+    )
+    order = PaperOrder(
+        terms,
+        10,
+        OrderStatus.PARTIALLY_FILLED,
+        OPEN,
+        OPEN + timedelta(minutes=3),
+        OrderPrices(Decimal("1.5"), Decimal("2.5"), Decimal("3.5"), Decimal("0.25")),
+        4,
+        Decimal("400.04"),
+        Decimal("1"),
+        True,
+        Decimal("101.25"),
+        ClosingBar(Decimal("99.75"), 17),
+        3,
+    )
+    path = tmp_path / "paper.sqlite"
+    file = PaperFile(path, "paper")
+    file.load(CASH)
+    file.save([order])
+    file.close()
+    assert PaperFile(path, "paper").load(CASH).orders == [order]
 
 
 def test_a_save_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
@@ -109,6 +142,7 @@ from pathlib import Path
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
+from trading.brokers.paper_order import ClosingBar, OrderPrices, OrderTerms, PaperOrder
 from trading.orders import OrderIntent, Side
 from trading.settings import PaperSettings
 
@@ -146,26 +180,43 @@ def test_a_process_that_is_killed_while_saving_leaves_a_whole_account(tmp_path: 
     assert held.quantity == len(filled)
 
 
-def test_an_order_that_could_not_be_saved_was_never_accepted(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def unwritable(path: Path, table: str = "orders") -> Iterator[None]:
+    """Nothing can be written meanwhile: a table has another name."""
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute(f"ALTER TABLE {table} RENAME TO elsewhere")
+        other.commit()
+        yield
+        other.execute(f"ALTER TABLE elsewhere RENAME TO {table}")
+        other.commit()
+
+
+def test_what_could_not_be_saved_has_not_happened(tmp_path: Path) -> None:
     path = tmp_path / "paper.sqlite"
     broker = PaperBroker("paper", PaperSettings(), OPEN, PaperFile(path, "paper"))
-    with sqlite3.connect(path) as other:
-        other.execute("ALTER TABLE orders RENAME TO elsewhere")
     intent = OrderIntent("a", "s", "paper", OPEN, "SPY", Side.BUY, 10, Decimal(100), OPEN)
-    with pytest.raises(BrokerUnavailable):
+    with unwritable(path), pytest.raises(BrokerUnavailable, match="cannot be written"):
         broker.submit(intent)
     assert broker.find_order("a") is None
     assert broker.account().open_orders == ()
 
-    with sqlite3.connect(path) as other:
-        other.execute("ALTER TABLE elsewhere RENAME TO orders")
     broker.submit(intent)
-    with sqlite3.connect(path) as other:
-        other.execute("ALTER TABLE orders RENAME TO elsewhere")
-    with pytest.raises(BrokerUnavailable):
-        broker.cancel("a")
-    with sqlite3.connect(path) as other:
-        other.execute("ALTER TABLE elsewhere RENAME TO orders")
-    moment = OPEN + timedelta(minutes=1)
-    broker.see(BarSlice(moment, {"SPY": Bar("SPY", moment, *[Decimal(100)] * 4, 1_000)}))
+    broker.poll()
+    before = broker.account()
+    next_bar = a_bar(OPEN + timedelta(minutes=1))
+    for asked in (
+        lambda: broker.cancel("a"),
+        lambda: broker.replace(OrderAmendment("a", 1, OPEN, OrderStatus.SUBMITTED, quantity=5)),
+        lambda: broker.see(next_bar),
+        lambda: broker.end_of_session(OPEN + timedelta(hours=6)),
+    ):
+        with unwritable(path), pytest.raises(BrokerUnavailable):
+            asked()
+        assert (broker.account(), broker.poll()) == (before, ())
+
+    # An execution that cannot be kept takes its order with it.
+    with unwritable(path, "executions"), pytest.raises(BrokerUnavailable):
+        broker.see(next_bar)
+    assert (broker.account(), broker.poll()) == (before, ())
+    broker.see(next_bar)
     assert [news.exec_id for news in broker.poll() if isinstance(news, Execution)] == ["a:0"]
