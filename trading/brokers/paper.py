@@ -44,6 +44,11 @@ class PaperBroker:
         return "paper"
 
     @property
+    def connections(self) -> int:
+        """One, made with the object: a file does not drop its line."""
+        return 1
+
+    @property
     def executions_kept_since(self) -> None:
         """It keeps them all."""
         return None
