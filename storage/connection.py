@@ -6,7 +6,9 @@ connection in both cases.
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 _THREADS_WRITING = 1
 """Handing a few rows to a pool of threads costs more than writing them."""
 _THREADS_READING = 2
+_PATIENCE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.005
 _FIRST_BLOCK_AT = 3 * 4096
 """DuckDB's three header pages come before its blocks."""
 
@@ -33,7 +37,7 @@ class RepeatedFact(StoreError):
 
 
 class Connection:
-    """A DuckDB file, opened. Owned by one thread.
+    """A DuckDB file, opened. Used by one thread at a time: a second one waits until a transaction is over.
 
     It has two hands on the file: one reads what is committed, one writes. The writing one plans its statements without
     the optimizer, which has nothing to find in an INSERT of a few rows and takes half of its time.
@@ -43,6 +47,7 @@ class Connection:
         self.path = path
         self.read_only = read_only
         self._parsed: dict[str, duckdb.Statement] = {}
+        self._in_use = threading.RLock()
         self._reader, self._writer = self._open()
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
@@ -104,12 +109,12 @@ class Connection:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of one reading statement, as of the last commit."""
-        with translated(self.path, "read"):
+        with self._in_use, translated(self.path, "read"):
             return self._reader.execute(sql, parameters).fetchall()
 
     def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The result of one reading statement as Arrow columns, as of the last commit."""
-        with translated(self.path, "read"):
+        with self._in_use, translated(self.path, "read"):
             return self._reader.execute(sql, parameters).to_arrow_table()
 
     def answer(self, sql: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -130,19 +135,37 @@ class Connection:
             raise ConfigurationError(f"The query has no answer: {_first_lines(error, 4)}.") from error
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, claim: Callable[[], None] | None = None) -> Iterator[None]:
         """Everything inside is written together, or nothing of it.
 
-        Raises ``RepeatedFact`` where a key is taken, ``StoreError`` otherwise; the connection can be used again.
+        ``claim`` comes first and changes a row that all who must not write at once change: another that is just doing so
+        is waited for. Raises ``RepeatedFact`` where a key is taken, ``StoreError`` otherwise; the connection can be used
+        again.
         """
-        with translated(self.path, "written"):
+        with self._in_use, translated(self.path, "written"):
             try:
-                self._writer.execute("BEGIN")
+                self._begin(claim)
                 yield
                 self._writer.execute("COMMIT")
             except BaseException:
                 self._recover()
                 raise
+
+    def _begin(self, claim: Callable[[], None] | None) -> None:
+        give_up_at = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            self._writer.execute("BEGIN")
+            if claim is None:
+                return
+            try:
+                claim()
+                return
+            except duckdb.TransactionException:  # another changes the same row: whoever it is commits or goes back
+                if time.monotonic() > give_up_at:
+                    raise
+                with contextlib.suppress(duckdb.Error):  # DuckDB has gone back by itself where the conflict broke it
+                    self._writer.execute("ROLLBACK")
+                time.sleep(_PAUSE_SECONDS)
 
     def _recover(self) -> None:
         """Back to the last commit. A full disk can make DuckDB give up the whole instance: then open it again."""

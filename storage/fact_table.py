@@ -21,6 +21,7 @@ FEW = 40
 TEXT = pa.string()
 COUNT = pa.int64()
 NUMBER = pa.float64()
+FLAG = pa.bool_()
 MARKS = pa.map_(TEXT, MONEY)
 LARGE_MONEY = pa.decimal128(38, 6)
 
@@ -37,9 +38,11 @@ class FactTable(Generic[T]):
     row: Callable[[str, T], Row]
     identity: tuple[str, ...] = ()
     """The columns that make a fact the same again, where some can be NULL and so no primary key can say it."""
+    restated: tuple[str, ...] = ()
+    """The columns that a fact whose key is there already brings up to date."""
 
     def write(self, connection: Connection, session_id: str, facts: Iterable[T], absorb: bool = False) -> None:
-        """Insert ``facts``; with ``absorb`` those whose key is there already are passed over."""
+        """Insert ``facts``; with ``absorb`` those whose key is there already are passed over, or restate their row."""
         self.write_rows(connection, [self.row(session_id, fact) for fact in facts], absorb)
 
     def write_rows(self, connection: Connection, rows: Sequence[Row], absorb: bool = False) -> None:
@@ -50,7 +53,7 @@ class FactTable(Generic[T]):
             self.write_columns(connection, self.as_columns(rows), absorb)
             return
         # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
-        ending = " ON CONFLICT DO NOTHING" if absorb else ""
+        ending = self._absorbing if absorb else ""
         holes = "(" + ", ".join("?" * len(self.columns)) + ")"
         connection.execute(
             f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES {', '.join([holes] * len(rows))}{ending}",
@@ -70,8 +73,14 @@ class FactTable(Generic[T]):
                 f" QUALIFY row_number() OVER (PARTITION BY {', '.join(self.identity)}) = 1"
             )
         elif absorb:
-            ending = " ON CONFLICT DO NOTHING"
+            ending = self._absorbing
         connection.load(arriving, f"INSERT INTO {self.name} ({names}) SELECT {names} FROM arriving{ending}")
+
+    @property
+    def _absorbing(self) -> str:
+        if not self.restated:
+            return " ON CONFLICT DO NOTHING"
+        return " ON CONFLICT DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in self.restated)
 
     def as_columns(self, rows: Sequence[Row]) -> pa.Table:
         """Finished rows as Arrow columns."""

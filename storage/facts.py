@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 import pyarrow as pa
 
 from storage.columns import MOMENT, MONEY
 from storage.connection import Connection
-from storage.fact_table import COUNT, LARGE_MONEY, MARKS, NUMBER, TEXT, FactTable, exact, exact_or_none
+from storage.fact_table import COUNT, FLAG, LARGE_MONEY, MARKS, NUMBER, TEXT, FactTable, exact, exact_or_none
 from trading.bars import Bar
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
-from trading.orders import Fill, OrderEvent, OrderIntent
+from trading.differences import Discrepancy, ExternalFill, ExternalOrder, Reconciliation, Repair
+from trading.orders import Fill, OrderAmendment, OrderEvent, OrderIntent, OrderStatus
 from trading.sessions import SessionRecord
 
 SESSION_BARS: FactTable[Bar] = FactTable(
@@ -94,9 +96,10 @@ RISK_CHECKS: FactTable[RiskCheck] = FactTable(
 class Standing:
     """Where an order stands: what events and fills have made of an intent."""
 
-    status: str
+    status: OrderStatus
     filled: int
     broker_order_id: str | None
+    attempts: int = 0
 
 
 ORDERS: FactTable[tuple[OrderIntent, Standing]] = FactTable(
@@ -112,12 +115,15 @@ ORDERS: FactTable[tuple[OrderIntent, Standing]] = FactTable(
         "order_type": TEXT,
         "limit_price": MONEY,
         "stop_price": MONEY,
+        "trail_amount": MONEY,
+        "trail_fraction": MONEY,
         "time_in_force": TEXT,
         "parent_id": TEXT,
         "oca_group": TEXT,
         "reference_price": MONEY,
         "created_at": MOMENT,
         "status": TEXT,
+        "attempts": COUNT,
         "filled_quantity": COUNT,
         "broker_order_id": TEXT,
     },
@@ -132,12 +138,15 @@ ORDERS: FactTable[tuple[OrderIntent, Standing]] = FactTable(
         it[0].order_type,
         exact_or_none(it[0].limit_price),
         exact_or_none(it[0].stop_price),
+        exact_or_none(it[0].trail_amount),
+        exact_or_none(it[0].trail_fraction),
         it[0].time_in_force,
         it[0].parent_id,
         it[0].oca_group,
         exact(it[0].reference_price),
         it[0].created_at,
         it[1].status,
+        it[1].attempts,
         it[1].filled,
         it[1].broker_order_id,
     ),
@@ -168,6 +177,8 @@ FILLS: FactTable[tuple[int, Fill]] = FactTable(
     {
         "exec_id": TEXT,
         "booking": COUNT,
+        "lineage": TEXT,
+        "revision": COUNT,
         "client_order_id": TEXT,
         "session_id": TEXT,
         "account": TEXT,
@@ -182,6 +193,8 @@ FILLS: FactTable[tuple[int, Fill]] = FactTable(
     lambda _, it: (
         it[1].execution.exec_id,
         it[0],
+        it[1].execution.lineage,
+        it[1].execution.revision,
         it[1].execution.client_order_id,
         it[1].session_id,
         it[1].account,
@@ -192,6 +205,40 @@ FILLS: FactTable[tuple[int, Fill]] = FactTable(
         exact_or_none(it[1].execution.commission),
         it[1].execution.executed_at,
         it[1].source,
+    ),
+)
+
+SUPERSEDED_FILLS: FactTable[tuple[int, Fill, str, datetime]] = FactTable(
+    "superseded_fills",
+    FILLS.columns | {"superseded_by": TEXT, "superseded_at": MOMENT},
+    lambda session_id, it: (*FILLS.row(session_id, it[:2]), *it[2:]),
+)
+
+ORDER_AMENDMENTS: FactTable[OrderAmendment] = FactTable(
+    "order_amendments",
+    {
+        "client_order_id": TEXT,
+        "number": COUNT,
+        "session_id": TEXT,
+        "amended_at": MOMENT,
+        "status": TEXT,
+        "quantity": COUNT,
+        "limit_price": MONEY,
+        "stop_price": MONEY,
+        "trail_amount": MONEY,
+        "trail_fraction": MONEY,
+    },
+    lambda session_id, it: (
+        it.client_order_id,
+        it.number,
+        session_id,
+        it.amended_at,
+        it.status,
+        it.quantity,
+        exact_or_none(it.limit_price),
+        exact_or_none(it.stop_price),
+        exact_or_none(it.trail_amount),
+        exact_or_none(it.trail_fraction),
     ),
 )
 
@@ -221,26 +268,29 @@ EQUITY: FactTable[tuple[EquityPoint, dict[str, Decimal] | None]] = FactTable(
     ),
 )
 
-POSITIONS: FactTable[PositionSnapshot] = FactTable(
+POSITIONS: FactTable[tuple[int, PositionSnapshot]] = FactTable(
     "position_snapshots",
     {
-        "session_id": TEXT,
-        "bar_time": MOMENT,
         "account": TEXT,
         "symbol": TEXT,
+        "booking": COUNT,
+        "session_id": TEXT,
+        "bar_time": MOMENT,
         "quantity": COUNT,
         "cost_basis": MONEY,
         "realized_pnl": MONEY,
     },
     lambda _, it: (
-        it.session_id,
-        it.bar_time,
-        it.account,
-        it.symbol,
-        it.quantity,
-        exact(it.cost_basis),
-        exact(it.realized_pnl),
+        it[1].account,
+        it[1].symbol,
+        it[0],
+        it[1].session_id,
+        it[1].bar_time,
+        it[1].quantity,
+        exact(it[1].cost_basis),
+        exact(it[1].realized_pnl),
     ),
+    restated=("quantity", "cost_basis", "realized_pnl"),
 )
 
 FINDINGS: FactTable[DataFinding] = FactTable(
@@ -255,6 +305,134 @@ FINDINGS: FactTable[DataFinding] = FactTable(
     },
     lambda session_id, it: (session_id, it.symbol, it.bar_time, it.finding, it.action, it.detail),
     identity=("session_id", "symbol", "bar_time", "finding", "action", "detail"),
+)
+
+RECONCILIATIONS: FactTable[tuple[int, Reconciliation]] = FactTable(
+    "reconciliations",
+    {
+        "reconciliation_id": COUNT,
+        "account": TEXT,
+        "session_id": TEXT,
+        "reconciled_at": MOMENT,
+        "stage": TEXT,
+        "discrepancies": COUNT,
+        "repairs": COUNT,
+        "remaining": COUNT,
+    },
+    lambda _, it: (
+        it[0],
+        it[1].account,
+        it[1].session_id,
+        it[1].reconciled_at,
+        it[1].stage,
+        len(it[1].discrepancies),
+        len(it[1].repairs),
+        len(it[1].remaining),
+    ),
+)
+
+DISCREPANCIES: FactTable[tuple[int, int, Discrepancy, bool]] = FactTable(
+    "discrepancies",
+    {
+        "reconciliation_id": COUNT,
+        "number": COUNT,
+        "session_id": TEXT,
+        "kind": TEXT,
+        "symbol": TEXT,
+        "subject": TEXT,
+        "ours": TEXT,
+        "brokers": TEXT,
+        "proposed_repair": TEXT,
+        "repairable": FLAG,
+        "locking": FLAG,
+        "remains": FLAG,
+    },
+    lambda session_id, it: (
+        it[0],
+        it[1],
+        session_id,
+        it[2].kind,
+        it[2].symbol,
+        it[2].subject,
+        it[2].ours,
+        it[2].brokers,
+        it[2].proposed_repair,
+        it[2].repairable,
+        it[2].locking,
+        it[3],
+    ),
+)
+
+REPAIRS: FactTable[tuple[int, int, Repair]] = FactTable(
+    "repairs",
+    {
+        "reconciliation_id": COUNT,
+        "number": COUNT,
+        "session_id": TEXT,
+        "kind": TEXT,
+        "subject": TEXT,
+        "done": TEXT,
+    },
+    lambda session_id, it: (it[0], it[1], session_id, it[2].kind, it[2].subject, it[2].done),
+)
+
+EXTERNAL_ORDERS: FactTable[ExternalOrder] = FactTable(
+    "external_orders",
+    {
+        "account": TEXT,
+        "broker_order_id": TEXT,
+        "symbol": TEXT,
+        "side": TEXT,
+        "quantity": COUNT,
+        "filled_quantity": COUNT,
+        "status": TEXT,
+        "seen_at": MOMENT,
+    },
+    lambda _, it: (
+        it.account,
+        it.broker_order_id,
+        it.symbol,
+        it.side,
+        it.quantity,
+        it.filled,
+        it.status,
+        it.seen_at,
+    ),
+    restated=("quantity", "filled_quantity", "status", "seen_at"),
+)
+
+EXTERNAL_FILLS: FactTable[tuple[ExternalFill, datetime | None]] = FactTable(
+    "external_fills",
+    {
+        "exec_id": TEXT,
+        "account": TEXT,
+        "broker_order_id": TEXT,
+        "lineage": TEXT,
+        "revision": COUNT,
+        "symbol": TEXT,
+        "side": TEXT,
+        "quantity": COUNT,
+        "price": MONEY,
+        "commission": MONEY,
+        "filled_at": MOMENT,
+        "seen_at": MOMENT,
+        "claimed_at": MOMENT,
+    },
+    lambda _, it: (
+        it[0].exec_id,
+        it[0].account,
+        it[0].broker_order_id,
+        it[0].lineage,
+        it[0].revision,
+        it[0].symbol,
+        it[0].side,
+        it[0].quantity,
+        exact(it[0].price),
+        exact_or_none(it[0].commission),
+        it[0].executed_at,
+        it[0].seen_at,
+        it[1],
+    ),
 )
 
 HALTS: FactTable[Halt] = FactTable(

@@ -3,41 +3,49 @@
 The rule: a method that writes is one transaction, and writing the same facts again changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
+from storage.comparisons import claim, write_comparisons
 from storage.connection import Connection, RepeatedFact
-from storage.fact_table import exact
-from storage.facts import (
-    DECISIONS,
-    EQUITY,
-    FILLS,
-    FINDINGS,
-    HALTS,
-    ORDER_EVENTS,
-    ORDERS,
-    POSITIONS,
-    RISK_CHECKS,
-    SESSION_BARS,
-    write_sessions,
+from storage.facts import DECISIONS, EQUITY, FINDINGS, HALTS, POSITIONS, RISK_CHECKS, SESSION_BARS, write_sessions
+from storage.fill_booking import place_snapshots
+from storage.leases import HeldLease
+from storage.operator_requests import answer as write_answer
+from storage.operator_requests import unanswered
+from storage.order_writing import write_orders
+from storage.reading import (
+    EXTERNAL_FILL_COLUMNS,
+    FILL_COLUMNS,
+    ORDER_COLUMNS,
+    external_fill_of,
+    fill_of,
+    halt_of,
+    lock_of,
+    open_order_of,
+    session_of,
+    summary_of,
+    utc,
 )
-from storage.order_standing import NOT_SENT, advance, save, standing_of
-from storage.reading import fill_of, halt_of, open_order_of, session_of, summary_of, utc
 from storage.replay_blocks import write_blocks
 from trading.decisions import Halt
-from trading.differences import Discrepancy
+from trading.differences import Discrepancy, ExternalFill, InstrumentLock, Reconciliation
 from trading.errors import StoreError
-from trading.orders import Fill, OpenOrder, OrderEvent
+from trading.leases import Lease, Runner
+from trading.operator_requests import OperatorRequest
+from trading.orders import Fill, OpenOrder
 from trading.ports import LedgerEntries
 from trading.sessions import SessionRecord, SessionState, SessionSummary
 
 
 class DuckLedger:
-    """Implements ``trading.ports.Ledger``. Owned by the thread that trades."""
+    """Implements ``trading.ports.Ledger``. Owned by the thread that trades; another may renew its lease."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._lease = HeldLease(connection)
 
     def find_session(self, session_id: str) -> SessionRecord | None:
         """The session as it stands, None where there is none."""
@@ -45,14 +53,15 @@ class DuckLedger:
 
     def open_session(self, record: SessionRecord) -> None:
         """Write a new session, or set one that stopped or was refused to what ``record`` says."""
-        with self._connection.transaction():
+        with self._writing():
             write_sessions(self._connection, [record])
 
     def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
         """Write all entries in one transaction; with ``last_bar_time`` the bar counts as fully processed.
 
-        Facts that are there already stay as they are, save that a commission that was unknown becomes known. Orders
-        take the steps that new events and fills allow. On failure nothing of the entries is left behind.
+        Facts that are there already stay as they are, save that a commission that was unknown becomes known, a fill gives
+        way to its correction, and a position is restated by one that includes the same fills. Orders take the steps that
+        new events, fills and amendments allow. On failure nothing of the entries is left behind.
         """
         if entries.marks and not (entries.equity or entries.blocks):
             raise ValueError("marks belong to an equity point or a block of the same commit")
@@ -66,85 +75,44 @@ class DuckLedger:
 
         Findings count to the last of the sessions. Raises ``StoreError`` when any of it is there already.
         """
-        with self._connection.transaction():
+        with self._writing():
             write_sessions(self._connection, sessions)
-            self._insert(sessions[-1].session_id, entries, absorb=False)
+            self._insert(sessions[-1].session_id, entries, absorb=False, finished=True)
 
     def _write(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None, absorb: bool) -> None:
-        with self._connection.transaction():
+        with self._writing():
             self._insert(session_id, entries, absorb)
             if last_bar_time is not None:
                 self._connection.execute(
                     "UPDATE sessions SET last_bar_time = ? WHERE session_id = ?", [last_bar_time, session_id]
                 )
 
-    def _insert(self, session_id: str, entries: LedgerEntries, absorb: bool) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction that begins by showing that the lease, where one was taken, is still held."""
+        with self._connection.transaction(self._lease.prove):
+            yield
+
+    def _insert(self, session_id: str, entries: LedgerEntries, absorb: bool, finished: bool = False) -> None:
         connection = self._connection
         SESSION_BARS.write(connection, session_id, entries.bars, absorb)
         DECISIONS.write(connection, session_id, entries.decisions, absorb)
         RISK_CHECKS.write(connection, session_id, entries.risk_checks, absorb)
-        self._write_orders(session_id, entries, absorb)
-        POSITIONS.write(connection, session_id, entries.positions, absorb)
+        new_fills = write_orders(connection, session_id, entries, absorb, finished)
+        if entries.positions:
+            POSITIONS.write(connection, session_id, place_snapshots(connection, entries.positions, new_fills), absorb)
         points = [(point, None) for point in entries.equity[:-1]] + [
             (point, entries.marks or None) for point in entries.equity[-1:]
         ]
         EQUITY.write(connection, session_id, points, absorb)
         FINDINGS.write(connection, session_id, entries.findings, absorb)
         HALTS.write(connection, session_id, entries.halts, absorb)
+        write_comparisons(connection, entries)
         write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
-
-    def _write_orders(self, session_id: str, entries: LedgerEntries, absorb: bool) -> None:
-        if not (entries.intents or entries.order_events or entries.fills):
-            return
-        connection = self._connection
-        events, fills = entries.order_events, entries.fills
-        if absorb:
-            events, fills = self._new_events(events), self._new_fills(fills)
-        intents = {intent.client_order_id: intent for intent in entries.intents}
-        touched = {event.client_order_id for event in events} | {fill.execution.client_order_id for fill in fills}
-        before = standing_of(connection, sorted(touched | intents.keys() if absorb else touched - intents.keys()))
-        fresh = {name: intent for name, intent in intents.items() if name not in before}
-        after = advance(before | {name: (intent.quantity, NOT_SENT) for name, intent in fresh.items()}, events, fills)
-        ORDERS.write(connection, session_id, [(intent, after[name][1]) for name, intent in fresh.items()])
-        save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
-        # A replay commits several sessions at once: the step of an order belongs to the order's.
-        owners = {name: intent.session_id for name, intent in intents.items()}
-        steps = [ORDER_EVENTS.row(owners.get(event.client_order_id, session_id), event) for event in events]
-        ORDER_EVENTS.write_rows(connection, steps)
-        if fills:
-            [(booked,)] = connection.execute("SELECT coalesce(max(booking), 0) FROM fills").fetchall()
-            FILLS.write(connection, session_id, enumerate(fills, booked + 1))
-
-    def _new_events(self, events: Sequence[OrderEvent]) -> list[OrderEvent]:
-        known = set(
-            self._connection.rows(
-                "SELECT client_order_id, event_time, status, detail FROM order_events"
-                " WHERE client_order_id IN (SELECT unnest(?))",
-                [[event.client_order_id for event in events]],
-            )
-        )
-        named = {(event.client_order_id, event.event_time, str(event.status), event.detail): event for event in events}
-        return [event for key, event in named.items() if key not in known]
-
-    def _new_fills(self, fills: Sequence[Fill]) -> list[Fill]:
-        known = dict(
-            self._connection.rows(
-                "SELECT exec_id, commission FROM fills WHERE exec_id IN (SELECT unnest(?))",
-                [[fill.execution.exec_id for fill in fills]],
-            )
-        )
-        for fill in fills:
-            told = fill.execution.commission
-            if told is not None and known.get(fill.execution.exec_id, told) is None:
-                self._connection.execute(
-                    "UPDATE fills SET commission = ? WHERE exec_id = ?", [exact(told), fill.execution.exec_id]
-                )
-        named = {fill.execution.exec_id: fill for fill in fills}
-        return [fill for exec_id, fill in named.items() if exec_id not in known]
 
     def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
         """Write the session's end."""
-        with self._connection.transaction():
+        with self._writing():
             self._connection.execute(
                 "UPDATE sessions SET state = ?, ended_at = ?, reason = ? WHERE session_id = ?",
                 [state, ended_at, reason, session_id],
@@ -175,11 +143,7 @@ class DuckLedger:
         return [
             fill_of(row)
             for row in self._connection.rows(
-                """
-                SELECT exec_id, client_order_id, symbol, side, quantity, price, commission, filled_at, session_id,
-                    account, source
-                FROM fills WHERE account = ? ORDER BY booking
-                """,
+                f"SELECT {FILL_COLUMNS} FROM fills WHERE account = ? ORDER BY booking",
                 [account],
             )
         ]
@@ -189,13 +153,9 @@ class DuckLedger:
         return [
             open_order_of(row)
             for row in self._connection.rows(
-                """
-                SELECT client_order_id, orders.session_id, orders.account, orders.bar_time, orders.symbol, orders.side,
-                    orders.quantity, reference_price, orders.created_at, orders.order_type, orders.time_in_force,
-                    orders.limit_price, orders.stop_price, parent_id, oca_group, orders.status, orders.filled_quantity
-                FROM orders SEMI JOIN open_orders USING (client_order_id)
-                WHERE orders.account = ?
-                ORDER BY orders.created_at, client_order_id
+                f"""
+                SELECT {ORDER_COLUMNS} FROM orders SEMI JOIN open_orders USING (client_order_id)
+                WHERE orders.account = ? ORDER BY orders.created_at, orders.client_order_id
                 """,
                 [account],
             )
@@ -266,12 +226,12 @@ class DuckLedger:
 
     def record_halt(self, halt: Halt) -> None:
         """Write a halt that a person made, outside of any session. The same halt again changes nothing."""
-        with self._connection.transaction():
+        with self._writing():
             HALTS.write(self._connection, "", [halt], absorb=True)
 
     def clear_halts(self, scope: str, cleared_by: str, at: datetime) -> int:
         """End the halts that stand under exactly this scope; how many there were."""
-        with self._connection.transaction():
+        with self._writing():
             return len(
                 self._connection.execute(
                     """
@@ -283,33 +243,89 @@ class DuckLedger:
                 ).fetchall()
             )
 
+    def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:
+        """Those of the orders that the ledger has, wherever they stand, by id; ``intent`` as amended."""
+        if not client_order_ids:
+            return {}
+        found = self._connection.rows(
+            f"SELECT {ORDER_COLUMNS} FROM orders WHERE client_order_id IN (SELECT unnest(?))", [list(client_order_ids)]
+        )
+        return {row[0]: open_order_of(row) for row in found}
+
+    def orders_since(self, account: str, since: datetime) -> list[OpenOrder]:
+        """The account's orders made at or after ``since``, wherever they stand, oldest first."""
+        found = self._connection.rows(
+            f"SELECT {ORDER_COLUMNS} FROM orders WHERE account = ? AND created_at >= ?"
+            " ORDER BY created_at, client_order_id",
+            [account, since],
+        )
+        return list(map(open_order_of, found))
+
+    def external_fills(self, account: str) -> list[ExternalFill]:
+        """Executions made elsewhere that no one has claimed, in the order in which they were seen."""
+        found = self._connection.rows(
+            f"SELECT {EXTERNAL_FILL_COLUMNS} FROM external_fills WHERE account = ? AND claimed_at IS NULL"
+            " ORDER BY seen_at, filled_at, exec_id",
+            [account],
+        )
+        return list(map(external_fill_of, found))
+
+    def claim_external(self, account: str, symbol: str, session_id: str, at: datetime) -> list[Fill]:
+        """Take what was executed elsewhere in ``symbol`` into the book, as fills whose source is ``claimed``.
+
+        Returns them as they were booked; none where nothing is unclaimed.
+        """
+        with self._writing():
+            return claim(self._connection, account, symbol, session_id, at)
+
+    def locks(self, account: str) -> list[InstrumentLock]:
+        """Instruments that are locked now, oldest lock first."""
+        found = self._connection.rows(
+            "SELECT account, symbol, locked_at, reason FROM instrument_locks WHERE account = ? AND lifted_at IS NULL"
+            " ORDER BY locked_at, symbol",
+            [account],
+        )
+        return list(map(lock_of, found))
+
+    def take_lease(self, session_id: str, runner: Runner, at: datetime) -> Lease:
+        """Take the right to trade the session. From then on every write of this ledger is bound to it.
+
+        Raises ``SessionHeld`` while another runner has it: one whose lease has not expired and whose process is not
+        surely gone. A write after another runner has taken it raises ``LeaseLost`` and leaves nothing behind.
+        """
+        return self._lease.take(session_id, runner, at)
+
+    def renew_lease(self, at: datetime) -> None:
+        """Show that this runner is still there; raises ``LeaseLost``. May be called from another thread."""
+        self._lease.renew(at)
+
+    def release_lease(self) -> None:
+        """Give the right back; nothing where it was lost or never taken.
+
+        What is written after that is bound to no lease; after a lost one it goes on to be refused.
+        """
+        self._lease.release()
+
+    def requests(self) -> list[OperatorRequest]:
+        """What operators have asked for and nobody has answered, oldest first."""
+        return unanswered(self._connection)
+
+    def answer_request(self, request_id: str, answer: Mapping[str, object], at: datetime) -> None:
+        """Write what came of a request; the first answer stays."""
+        with self._writing():
+            write_answer(self._connection, request_id, answer, at)
+
     def record_reconciliation(
         self, session_id: str, at: datetime, stage: str, discrepancies: Sequence[Discrepancy]
     ) -> None:
-        """Write one comparison with the broker and what it found. Each call is a comparison of its own."""
-        with self._connection.transaction():
-            [(number,)] = self._connection.rows("SELECT coalesce(max(reconciliation_id), 0) + 1 FROM reconciliations")
-            self._connection.execute(
-                "INSERT INTO reconciliations (reconciliation_id, session_id, reconciled_at, stage, discrepancies)"
-                " VALUES (?, ?, ?, ?, ?)",
-                [number, session_id, at, stage, len(discrepancies)],
-            )
-            for place, found in enumerate(discrepancies, 1):
-                self._connection.execute(
-                    "INSERT INTO discrepancies"
-                    " (reconciliation_id, number, session_id, kind, subject, ours, brokers, proposed_repair)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        number,
-                        place,
-                        session_id,
-                        found.kind,
-                        found.subject,
-                        found.ours,
-                        found.brokers,
-                        found.proposed_repair,
-                    ],
-                )
+        """Write one comparison that repaired nothing. Each call is a comparison of its own."""
+        record = self.find_session(session_id)
+        account = "" if record is None else record.account
+        found = tuple(discrepancies)
+        self.commit(
+            session_id,
+            LedgerEntries(reconciliations=[Reconciliation(account, session_id, at, stage, found, remaining=found)]),
+        )
 
     def summary(self, session_id: str) -> SessionSummary:
         """What the session came to, from the facts alone. Raises ``StoreError`` for a session that is not there."""

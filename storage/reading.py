@@ -1,11 +1,23 @@
 """Rows back into values: Decimal money, words, aware UTC times."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from storage.connection import Connection
 from trading.decisions import Halt
-from trading.orders import Execution, Fill, OpenOrder, OrderIntent, OrderStatus, OrderType, Side, TimeInForce
+from trading.differences import ExternalFill, InstrumentLock
+from trading.orders import (
+    Execution,
+    Fill,
+    OpenOrder,
+    OrderAmendment,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
 
 Row = tuple[Any, ...]
@@ -21,59 +33,90 @@ def utc_or_none(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.astimezone(UTC)
 
 
-def fill_of(row: Row) -> Fill:
-    """Columns: an execution's fields in their order, then session_id, account, source."""
-    exec_id, client_order_id, symbol, side, quantity, price, commission, filled_at, session_id, account, source = row
+FILL_COLUMNS = """
+    exec_id, client_order_id, symbol, side, quantity, price, commission, filled_at, lineage, revision, session_id, account,
+    source
+"""
+
+
+def fill_of(row: Sequence[Any]) -> Fill:
+    """Columns: ``FILL_COLUMNS``."""
+    exec_id, order_id, symbol, side, quantity, price, commission, filled_at, lineage, revision, *whose = row
     return Fill(
-        Execution(exec_id, client_order_id, symbol, Side(side), quantity, price, commission, utc(filled_at)),
-        session_id,
-        account,
-        source,
+        Execution(
+            exec_id, order_id, symbol, Side(side), quantity, price, commission, utc(filled_at), lineage, revision
+        ),
+        *whose,
     )
 
 
+ORDER_COLUMNS = """
+    orders.client_order_id, orders.session_id, orders.account, orders.bar_time, orders.symbol, orders.side, orders.quantity,
+    orders.reference_price, orders.created_at, orders.order_type, orders.time_in_force, orders.limit_price,
+    orders.stop_price, orders.parent_id, orders.oca_group, orders.trail_amount, orders.trail_fraction, orders.status,
+    orders.filled_quantity, orders.attempts
+"""
+
+
 def open_order_of(row: Row) -> OpenOrder:
-    """Columns: an intent's fields in their order, then status, filled_quantity."""
-    (
-        client_order_id,
-        session_id,
-        account,
-        bar_time,
-        symbol,
-        side,
-        quantity,
-        reference_price,
-        created_at,
-        order_type,
-        time_in_force,
-        limit_price,
-        stop_price,
-        parent_id,
-        oca_group,
-        status,
-        filled,
-    ) = row
+    """Columns: ``ORDER_COLUMNS``."""
+    name, session_id, account, bar_time, symbol, side, quantity, reference, created, kind, tif, *prices = row[:17]
+    status, filled, attempts = row[17:]
     return OpenOrder(
         OrderIntent(
-            client_order_id,
+            name,
             session_id,
             account,
             utc(bar_time),
             symbol,
             Side(side),
             quantity,
-            reference_price,
-            utc(created_at),
-            OrderType(order_type),
-            TimeInForce(time_in_force),
-            limit_price,
-            stop_price,
-            parent_id,
-            oca_group,
+            reference,
+            utc(created),
+            OrderType(kind),
+            TimeInForce(tif),
+            *prices,
         ),
         OrderStatus(status),
         filled,
+        attempts,
     )
+
+
+def amendment_of(row: Row) -> OrderAmendment:
+    """Columns: an amendment's fields in their order."""
+    client_order_id, number, amended_at, status, *changes = row
+    return OrderAmendment(client_order_id, number, utc(amended_at), OrderStatus(status), *changes)
+
+
+EXTERNAL_FILL_COLUMNS = """
+    account, exec_id, broker_order_id, symbol, side, quantity, price, commission, filled_at, lineage, revision, seen_at
+"""
+
+
+def external_fill_of(row: Row) -> ExternalFill:
+    """Columns: ``EXTERNAL_FILL_COLUMNS``."""
+    account, exec_id, order_id, symbol, side, quantity, price, commission, filled_at, lineage, revision, seen_at = row
+    return ExternalFill(
+        account,
+        exec_id,
+        order_id,
+        symbol,
+        Side(side),
+        quantity,
+        price,
+        commission,
+        utc(filled_at),
+        lineage,
+        revision,
+        utc(seen_at),
+    )
+
+
+def lock_of(row: Row) -> InstrumentLock:
+    """Columns: a lock's fields in their order."""
+    account, symbol, locked_at, reason = row
+    return InstrumentLock(account, symbol, utc(locked_at), reason)
 
 
 def halt_of(row: Row) -> Halt:

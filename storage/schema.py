@@ -2,6 +2,7 @@
 one version wholly. A step that was released is never edited; the next one changes what it made.
 """
 
+import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -17,6 +18,11 @@ class Migration:
     name: str
     sql: str
 
+    @property
+    def checksum(self) -> str:
+        """Of its statements, however their lines end."""
+        return hashlib.blake2s("\n".join(self.sql.splitlines()).encode(), digest_size=16).hexdigest()
+
 
 def migrations() -> tuple[Migration, ...]:
     """All steps that this version knows, in order."""
@@ -31,12 +37,13 @@ def migrations() -> tuple[Migration, ...]:
 def migrate(connection: Connection) -> None:
     """Bring the database to this version. A step that fails leaves the database at the step before.
 
-    Raises ``StoreTooNew`` where a newer version wrote it, ``StoreError`` where the tables are not openbell's, or where
-    steps are missing and the database is opened for reading only.
+    Raises ``StoreTooNew`` where a newer version wrote it, ``StoreError`` where the tables are not openbell's, where a step
+    was applied that is another now, or where steps are missing and the database is opened for reading only.
     """
     known = migrations()
     at = _version(connection)
     if at == known[-1].version:
+        _require_same_steps(connection, known)
         return
     if at > known[-1].version:
         raise StoreTooNew(
@@ -57,10 +64,26 @@ def _apply(connection: Connection, step: Migration) -> None:
     with connection.transaction():
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"
-            " (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL)"
+            " (version INTEGER PRIMARY KEY, name VARCHAR NOT NULL, applied_at TIMESTAMPTZ NOT NULL, checksum VARCHAR)"
         )
+        connection.execute("ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS checksum VARCHAR")
         connection.run_script(step.sql)
-        connection.execute("INSERT INTO schema_migrations VALUES (?, ?, now())", [step.version, step.name])
+        connection.execute(
+            "INSERT INTO schema_migrations (version, name, applied_at, checksum) VALUES (?, ?, now(), ?)",
+            [step.version, step.name, step.checksum],
+        )
+
+
+def _require_same_steps(connection: Connection, known: tuple[Migration, ...]) -> None:
+    """Steps that were applied before checksums were kept have none, and are believed."""
+    applied = dict(connection.rows("SELECT version, checksum FROM schema_migrations WHERE checksum IS NOT NULL"))
+    for step in known:
+        if applied.get(step.version, step.checksum) != step.checksum:
+            raise StoreError(
+                f"The database {connection.path} was made by another {step.version:04}_{step.name}.sql than this openbell "
+                "has: a migration was edited after it was applied. Use the openbell that made it, or name another file with "
+                "--db."
+            )
 
 
 def _version(connection: Connection) -> int:

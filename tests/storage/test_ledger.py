@@ -215,9 +215,11 @@ def test_a_late_event_is_recorded_and_moves_nothing(store: Store, book: Any) -> 
 def test_an_event_that_is_told_again_does_not_move_an_order_that_went_on(store: Store, book: Any) -> None:
     accepted = OrderEvent("o", book.at(1), OrderStatus.ACCEPTED)
     store.ledger.commit(book.session, LedgerEntries(intents=[book.intent("o", Side.BUY, 100)], order_events=[accepted]))
-    store.ledger.commit(book.session, LedgerEntries(order_events=[OrderEvent("o", book.at(2), OrderStatus.UNKNOWN)]))
+    pending = OrderEvent("o", book.at(2), OrderStatus.CANCEL_PENDING)
+    store.ledger.commit(book.session, LedgerEntries(order_events=[pending]))
     store.ledger.commit(book.session, LedgerEntries(order_events=[accepted]))
-    assert store.ledger.open_orders("paper")[0].status is OrderStatus.UNKNOWN
+    assert store.ledger.open_orders("paper")[0].status is OrderStatus.CANCEL_PENDING
+    assert store.connection.rows("SELECT count(*) FROM order_events") == [(2,)]
 
 
 def test_a_cancel_that_lost_against_the_fill_ends_filled(store: Store, book: Any) -> None:

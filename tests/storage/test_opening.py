@@ -69,7 +69,7 @@ def test_an_older_database_is_brought_up_to_date_when_it_may_be_written(path: Pa
 
 def test_a_database_from_a_newer_version_is_left_alone(path: Path) -> None:
     with open_store(path) as store, store.connection.transaction():
-        store.connection.execute("INSERT INTO schema_migrations VALUES (999, 'the_future', now())")
+        store.connection.execute("INSERT INTO schema_migrations VALUES (999, 'the_future', now(), NULL)")
     for read_only in (False, True):
         with (
             pytest.raises(StoreTooNew, match=f"version 999 and this openbell knows versions up to {len(migrations())}"),

@@ -1,0 +1,122 @@
+"""What comparisons with the broker found and did, written: their own rows, what was made elsewhere, and locks."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from storage.connection import Connection
+from storage.fact_table import exact
+from storage.facts import DISCREPANCIES, EXTERNAL_FILLS, EXTERNAL_ORDERS, RECONCILIATIONS, REPAIRS
+from storage.fill_booking import book_fills
+from storage.reading import EXTERNAL_FILL_COLUMNS, external_fill_of
+from trading.differences import ExternalFill, InstrumentLock, Reconciliation
+from trading.orders import Execution, Fill
+from trading.ports import LedgerEntries
+
+CLAIMED = "claimed"
+"""The source of a fill that was made elsewhere and claimed by a person."""
+
+
+def write_comparisons(connection: Connection, entries: LedgerEntries) -> None:
+    """Write all of it, inside a transaction."""
+    # Of an order that was seen twice the later sight counts; one that is there is brought up to date.
+    orders = {(order.account, order.broker_order_id): order for order in entries.external_orders}
+    EXTERNAL_ORDERS.write(connection, "", orders.values(), absorb=True)
+    _write_external_fills(connection, entries.external_fills)
+    for lock in entries.lifted_locks:
+        connection.execute(
+            "UPDATE instrument_locks SET lifted_at = $at"
+            " WHERE account = $account AND symbol = $symbol AND lifted_at IS NULL AND locked_at <= $at",
+            {"at": lock.locked_at, "account": lock.account, "symbol": lock.symbol},
+        )
+    for lock in entries.locks:
+        _lock(connection, lock)
+    if entries.reconciliations:
+        [(newest,)] = connection.rows("SELECT coalesce(max(reconciliation_id), 0) FROM reconciliations")
+        for number, reconciliation in enumerate(entries.reconciliations, newest + 1):
+            _write_reconciliation(connection, number, reconciliation)
+
+
+def claim(connection: Connection, account: str, symbol: str, session_id: str, at: datetime) -> list[Fill]:
+    """Make the account's unclaimed external fills of ``symbol`` fills of the book, inside a transaction."""
+    found = connection.rows(
+        f"SELECT {EXTERNAL_FILL_COLUMNS} FROM external_fills WHERE account = ? AND symbol = ? AND claimed_at IS NULL"
+        " ORDER BY seen_at, filled_at, exec_id",
+        [account, symbol],
+    )
+    fills = [_as_fill(external_fill_of(row), session_id) for row in found]
+    booked = book_fills(connection, session_id, fills)
+    connection.execute(
+        "UPDATE external_fills SET claimed_at = ? WHERE account = ? AND symbol = ? AND claimed_at IS NULL",
+        [at, account, symbol],
+    )
+    return [fill for _, fill in booked.new]
+
+
+def _as_fill(external: ExternalFill, session_id: str) -> Fill:
+    return Fill(
+        Execution(
+            external.exec_id,
+            "",
+            external.symbol,
+            external.side,
+            external.quantity,
+            external.price,
+            external.commission,
+            external.executed_at,
+            external.lineage,
+            external.revision,
+        ),
+        session_id,
+        external.account,
+        CLAIMED,
+    )
+
+
+def _write_external_fills(connection: Connection, fills: Sequence[ExternalFill]) -> None:
+    """Of each lineage the highest revision stays; what was claimed of it stays claimed."""
+    for fill in fills:
+        found = connection.execute(
+            "SELECT exec_id, revision, commission, claimed_at FROM external_fills WHERE lineage = ? OR exec_id = ?",
+            [fill.lineage, fill.exec_id],
+        ).fetchall()
+        claimed_at = None
+        if found:
+            [(known, revision, commission, claimed_at)] = found
+            if known == fill.exec_id and commission is None and fill.commission is not None:
+                connection.execute(
+                    "UPDATE external_fills SET commission = ? WHERE exec_id = ?", [exact(fill.commission), known]
+                )
+            if known == fill.exec_id or revision >= fill.revision:
+                continue
+            connection.execute("DELETE FROM external_fills WHERE exec_id = ?", [known])
+        EXTERNAL_FILLS.write(connection, "", [(fill, claimed_at)])
+
+
+def _lock(connection: Connection, lock: InstrumentLock) -> None:
+    """One that stands already stays as it is, and one that was lifted does not come back by being told again."""
+    connection.execute(
+        """
+        INSERT INTO instrument_locks (account, symbol, locked_at, reason)
+        SELECT $account, $symbol, $at, $reason
+        WHERE NOT EXISTS (
+            FROM instrument_locks
+            WHERE account = $account AND symbol = $symbol AND (lifted_at IS NULL OR locked_at = $at)
+        )
+        """,
+        {"account": lock.account, "symbol": lock.symbol, "at": lock.locked_at, "reason": lock.reason},
+    )
+
+
+def _write_reconciliation(connection: Connection, number: int, it: Reconciliation) -> None:
+    """Each comparison is one of its own, also where another was made at the same moment."""
+    RECONCILIATIONS.write(connection, it.session_id, [(number, it)])
+    remaining = {(found.kind, found.subject) for found in it.remaining}
+    DISCREPANCIES.write(
+        connection,
+        it.session_id,
+        [
+            (number, place, found, (found.kind, found.subject) in remaining)
+            for place, found in enumerate(it.discrepancies, 1)
+        ],
+    )
+    REPAIRS.write(connection, it.session_id, [(number, place, done) for place, done in enumerate(it.repairs, 1)])
