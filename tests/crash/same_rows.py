@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 from truths import Rows
 
-WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied_at"})
+WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied_at", "superseded_at"})
 """When things happened on the wall, and how long they took: no two runs share them."""
+
+COUNTS_OF_TRIES = frozenset({"attempts"})
+"""How often something was tried: a crash is a reason to try again."""
 
 RECORDS_OF_RESTARTS = frozenset({"reconciliations", "discrepancies", "session_leases", "repairs"})
 """Tables whose very purpose is to tell one start from another."""
@@ -18,12 +21,13 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 def all_tables(rows: Rows, apart_from: frozenset[str] = frozenset()) -> dict[str, Table]:
     """Every table that is promised to be equal: its columns (less those), and its rows in an order of their own."""
+    hidden = WALL_CLOCK_COLUMNS | COUNTS_OF_TRIES | apart_from
     tables: dict[str, list[str]] = {}
     for table, column in rows(
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
         " AND table_name IN (SELECT table_name FROM duckdb_tables() WHERE NOT internal) ORDER BY 1, column_index"
     ):
-        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in WALL_CLOCK_COLUMNS | apart_from:
+        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in hidden:
             tables.setdefault(table, []).append(column)
     return {
         table: (
