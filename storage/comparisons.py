@@ -1,19 +1,14 @@
 """What comparisons with the broker found and did, written: their own rows, what was made elsewhere, and locks."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from storage.connection import Connection
 from storage.fact_table import exact
 from storage.facts import DISCREPANCIES, EXTERNAL_FILLS, EXTERNAL_ORDERS, RECONCILIATIONS, REPAIRS
-from storage.fill_booking import book_fills
-from storage.reading import EXTERNAL_FILL_COLUMNS, external_fill_of
 from trading.differences import ExternalFill, InstrumentLock, Reconciliation
-from trading.orders import Execution, Fill
+from trading.orders import CLAIMED, Fill
 from trading.ports import LedgerEntries
-
-CLAIMED = "claimed"
-"""The source of a fill that was made elsewhere and claimed by a person."""
 
 
 def write_comparisons(connection: Connection, entries: LedgerEntries) -> None:
@@ -22,6 +17,7 @@ def write_comparisons(connection: Connection, entries: LedgerEntries) -> None:
     orders = {(order.account, order.broker_order_id): order for order in entries.external_orders}
     EXTERNAL_ORDERS.write(connection, "", orders.values(), absorb=True)
     _write_external_fills(connection, entries.external_fills)
+    _mark_claimed(connection, entries.fills)
     for lock in entries.lifted_locks:
         connection.execute(
             "UPDATE instrument_locks SET lifted_at = $at"
@@ -34,42 +30,6 @@ def write_comparisons(connection: Connection, entries: LedgerEntries) -> None:
         [(newest,)] = connection.rows("SELECT coalesce(max(reconciliation_id), 0) FROM reconciliations")
         for number, reconciliation in enumerate(entries.reconciliations, newest + 1):
             _write_reconciliation(connection, number, reconciliation)
-
-
-def claim(connection: Connection, account: str, symbol: str, session_id: str, at: datetime) -> list[Fill]:
-    """Make the account's unclaimed external fills of ``symbol`` fills of the book, inside a transaction."""
-    found = connection.rows(
-        f"SELECT {EXTERNAL_FILL_COLUMNS} FROM external_fills WHERE account = ? AND symbol = ? AND claimed_at IS NULL"
-        " ORDER BY seen_at, filled_at, exec_id",
-        [account, symbol],
-    )
-    fills = [_as_fill(external_fill_of(row), session_id) for row in found]
-    booked = book_fills(connection, session_id, fills)
-    connection.execute(
-        "UPDATE external_fills SET claimed_at = ? WHERE account = ? AND symbol = ? AND claimed_at IS NULL",
-        [at, account, symbol],
-    )
-    return [fill for _, fill in booked.new]
-
-
-def _as_fill(external: ExternalFill, session_id: str) -> Fill:
-    return Fill(
-        Execution(
-            external.exec_id,
-            "",
-            external.symbol,
-            external.side,
-            external.quantity,
-            external.price,
-            external.commission,
-            external.executed_at,
-            external.lineage,
-            external.revision,
-        ),
-        session_id,
-        external.account,
-        CLAIMED,
-    )
 
 
 def _write_external_fills(connection: Connection, fills: Sequence[ExternalFill]) -> None:
@@ -92,16 +52,24 @@ def _write_external_fills(connection: Connection, fills: Sequence[ExternalFill])
         EXTERNAL_FILLS.write(connection, "", [(fill, claimed_at)])
 
 
+def _mark_claimed(connection: Connection, fills: Sequence[Fill]) -> None:
+    """What a claimed fill was made of is external no more."""
+    lineages = [fill.execution.lineage for fill in fills if fill.source == CLAIMED]
+    if lineages:
+        connection.execute(
+            "UPDATE external_fills SET claimed_at = ? WHERE lineage IN (SELECT unnest(?)) AND claimed_at IS NULL",
+            [datetime.now(UTC), lineages],
+        )
+
+
 def _lock(connection: Connection, lock: InstrumentLock) -> None:
-    """One that stands already stays as it is, and one that was lifted does not come back by being told again."""
+    """One that stands already stays as it is. One that was lifted in the same moment stands again."""
     connection.execute(
         """
         INSERT INTO instrument_locks (account, symbol, locked_at, reason)
         SELECT $account, $symbol, $at, $reason
-        WHERE NOT EXISTS (
-            FROM instrument_locks
-            WHERE account = $account AND symbol = $symbol AND (lifted_at IS NULL OR locked_at = $at)
-        )
+        WHERE NOT EXISTS (FROM instrument_locks WHERE account = $account AND symbol = $symbol AND lifted_at IS NULL)
+        ON CONFLICT DO UPDATE SET lifted_at = NULL, reason = excluded.reason
         """,
         {"account": lock.account, "symbol": lock.symbol, "at": lock.locked_at, "reason": lock.reason},
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
-from storage.comparisons import claim, write_comparisons
+from storage.comparisons import write_comparisons
 from storage.connection import Connection, RepeatedFact
 from storage.facts import DECISIONS, EQUITY, FINDINGS, HALTS, POSITIONS, RISK_CHECKS, SESSION_BARS, write_sessions
 from storage.fill_booking import place_snapshots
@@ -21,6 +21,7 @@ from storage.reading import (
     FILL_COLUMNS,
     ORDER_COLUMNS,
     external_fill_of,
+    external_order_of,
     fill_of,
     halt_of,
     lock_of,
@@ -31,7 +32,7 @@ from storage.reading import (
 )
 from storage.replay_blocks import write_blocks
 from trading.decisions import Halt
-from trading.differences import Discrepancy, ExternalFill, InstrumentLock, Reconciliation
+from trading.differences import GONE, Discrepancy, ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
 from trading.errors import StoreError
 from trading.leases import Lease, Runner
 from trading.operator_requests import OperatorRequest
@@ -270,13 +271,14 @@ class DuckLedger:
         )
         return list(map(external_fill_of, found))
 
-    def claim_external(self, account: str, symbol: str, session_id: str, at: datetime) -> list[Fill]:
-        """Take what was executed elsewhere in ``symbol`` into the book, as fills whose source is ``claimed``.
-
-        Returns them as they were booked; none where nothing is unclaimed.
-        """
-        with self._writing():
-            return claim(self._connection, account, symbol, session_id, at)
+    def external_orders(self, account: str) -> list[ExternalOrder]:
+        """Orders made elsewhere as they were last seen, by the broker's id; those that work no more are left out."""
+        found = self._connection.rows(
+            "SELECT account, broker_order_id, symbol, side, quantity, filled_quantity, status, seen_at"
+            " FROM external_orders WHERE account = ? AND status <> ? ORDER BY broker_order_id",
+            [account, GONE],
+        )
+        return list(map(external_order_of, found))
 
     def locks(self, account: str) -> list[InstrumentLock]:
         """Instruments that are locked now, oldest lock first."""

@@ -26,25 +26,44 @@ def write_orders(
     With ``absorb`` intents and steps may be there already. ``finished``: it is all of a replay, whose fills are new and
     final.
     """
-    if not (entries.intents or entries.order_events or entries.fills or entries.amendments):
+    if not (entries.intents or entries.order_events or entries.fills or entries.amendments or entries.reopened):
         return ()
     events = _new_events(connection, entries.order_events) if absorb else entries.order_events
+    reopened = {event.client_order_id: event.status for event in entries.reopened}
     booked = (book_all if finished else book_fills)(connection, session_id, entries.fills)
     filled = shares_filled(booked.changes)
     intents = {intent.client_order_id: intent for intent in entries.intents}
-    touched = {event.client_order_id for event in events} | filled.keys()
+    touched = {event.client_order_id for event in events} | filled.keys() | reopened.keys()
     before = standing_of(connection, sorted(touched | intents.keys() if absorb else touched - intents.keys()))
     fresh = {name: intent for name, intent in intents.items() if name not in before}
-    after = advance(before | {name: (intent.quantity, NOT_SENT) for name, intent in fresh.items()}, events, filled)
+    # The one step back comes before whatever else has happened to the order since.
+    taken_up = {
+        name: (quantity, replace(standing, status=reopened.get(name, standing.status)))
+        for name, (quantity, standing) in before.items()
+    }
+    after = advance(taken_up | {name: (intent.quantity, NOT_SENT) for name, intent in fresh.items()}, events, filled)
     ORDERS.write(connection, session_id, [(intent, after[name][1]) for name, intent in fresh.items()])
     save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
     # A replay commits several sessions at once: the step of an order belongs to the order's.
     owners = {name: intent.session_id for name, intent in intents.items()}
+    events = [*entries.reopened, *events]
+    if not session_id:
+        owners |= _sessions_of(connection, [event.client_order_id for event in events])
     steps = [ORDER_EVENTS.row(owners.get(event.client_order_id, session_id), event) for event in events]
     ORDER_EVENTS.write_rows(connection, steps)
     for amendment in entries.amendments:
         _amend(connection, session_id, amendment)
     return booked.new
+
+
+def _sessions_of(connection: Connection, client_order_ids: Sequence[str]) -> dict[str, str]:
+    """The session of each order that the ledger has."""
+    return dict(
+        connection.rows(
+            "SELECT client_order_id, session_id FROM orders WHERE client_order_id IN (SELECT unnest(?))",
+            [list(client_order_ids)],
+        )
+    )
 
 
 def _new_events(connection: Connection, events: Sequence[OrderEvent]) -> list[OrderEvent]:

@@ -190,3 +190,8 @@ def equity_of(store: Store, session_id: str) -> list[EquityPoint]:
         [session_id],
     )
     return [EquityPoint(name, utc(bar_time), *amounts) for name, bar_time, *amounts in found]
+
+
+def accounts_of(store: Store) -> list[str]:
+    """The accounts that have a session, by name."""
+    return [account for (account,) in store.connection.rows("SELECT DISTINCT account FROM sessions ORDER BY account")]

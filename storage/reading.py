@@ -6,7 +6,7 @@ from typing import Any
 
 from storage.connection import Connection
 from trading.decisions import Halt
-from trading.differences import ExternalFill, InstrumentLock
+from trading.differences import ExternalFill, ExternalOrder, InstrumentLock
 from trading.orders import (
     Execution,
     Fill,
@@ -111,6 +111,12 @@ def external_fill_of(row: Row) -> ExternalFill:
         revision,
         utc(seen_at),
     )
+
+
+def external_order_of(row: Row) -> ExternalOrder:
+    """Columns: an external order's fields in their order."""
+    account, broker_order_id, symbol, side, quantity, filled, status, seen_at = row
+    return ExternalOrder(account, broker_order_id, symbol, Side(side), quantity, filled, status, utc(seen_at))
 
 
 def lock_of(row: Row) -> InstrumentLock:

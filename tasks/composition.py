@@ -7,13 +7,17 @@ A notebook uses it as the flow does::
 """
 
 import contextlib
+import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from storage.questions import accounts_of
 from storage.store import Store, open_store
+from trading.account_at_rest import reconciler_at_rest
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
 from trading.calendar import TradingCalendar, TradingHours
@@ -30,6 +34,7 @@ from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
 from trading.policies.sma_crossover import SmaCrossover
 from trading.ports import BarSource, Clock, Feed, Policy
+from trading.reconciler import Reconciler
 from trading.sessions import SessionState, session_id
 from trading.settings import FeedKind, PolicySettings, Settings
 
@@ -70,6 +75,55 @@ def paper_account_path(settings: Settings, account: str) -> Path:
     store = settings.store.path
     # Only the usual ending gives way: ledgers of other names keep accounts of their own.
     return store.with_name(f"{store.name.removesuffix('.duckdb')}.{account}.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationDesk:
+    """An account ready to be compared with its broker, outside of any session."""
+
+    reconciler: Reconciler
+    account: str
+    store: Store
+
+
+@contextlib.contextmanager
+def assemble_reconciliation(settings: Settings, account: str | None, repairs: bool) -> Iterator[ReconciliationDesk]:
+    """Open the ledger and the account's broker; without ``repairs`` both only for looking.
+
+    ``account`` is the one named in the settings, or the ledger's only one, where none is given. Makes neither a database
+    nor an account. Raises ``ConfigurationError``, ``StoreError`` (``StoreBusy`` while a session trades), ``Unreconciled``
+    where there is no account to ask.
+    """
+    with contextlib.ExitStack() as stack:
+        if not settings.store.path.exists():
+            raise ConfigurationError(f"There is no database {settings.store.path}. Name another with --db.")
+        store = stack.enter_context(open_store(settings.store.path, read_only=not repairs))
+        named = account_in(store, account or settings.session.account)
+        path = paper_account_path(settings, named)
+        if not path.exists():
+            raise Unreconciled(
+                f"The broker cannot be asked: there is no paper account {path}. That says nothing about what is held. Name "
+                "the file with broker.paper.path, or the account with --account."
+            )
+        file = PaperFile(path, named, read_only=True)
+        stack.callback(file.close)
+        broker = PaperBroker(named, settings.broker.paper, WallClock().now(), file)
+        settle = functools.partial(time.sleep, float(settings.orders.settle_seconds))
+        yield ReconciliationDesk(reconciler_at_rest(settings, named, broker, store.ledger, settle), named, store)
+
+
+def account_in(store: Store, named: str | None) -> str:
+    """The account that is meant: the one named, else the only one of the ledger; raises ``ConfigurationError``."""
+    known = accounts_of(store)
+    if named is None and len(known) == 1:
+        return known[0]
+    if named in known:
+        return named
+    there = f"it has {', '.join(known)}" if known else "it has none: no session was traded yet"
+    asked = (
+        "Several accounts could be meant" if named is None and known else f"There is no account {named or ''}".strip()
+    )
+    raise ConfigurationError(f"{asked} in the database {store.path}: {there}. Name one with --account.")
 
 
 @contextlib.contextmanager

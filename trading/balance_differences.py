@@ -27,7 +27,7 @@ def compare_balances(
             continue
         if brokers != explained:
             found.append(_position(symbol, booked, explained, brokers))
-        elif mine is not None and ours.counts_average_cost and symbol not in after.touched:
+        elif mine is not None and ours.counts_average_cost and symbol not in after.touched_symbols:
             found += _average_price(ours, symbol, mine.average_cost, held[symbol].average_cost, tolerances)
     return found + _cash(ours, theirs, after.cash + doubted_cash, after.is_cash_known, tolerances)
 

@@ -103,6 +103,10 @@ class InstrumentLock:
     reason: str
 
 
+GONE = "GONE"
+"""The status of an external order that works no more; how it ended is not asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExternalOrder:
     """An order that was made elsewhere in the same account, as it was last seen. Never traded on."""

@@ -4,86 +4,77 @@ The rule: a fill in the ledger is never taken away because the broker is silent 
 executed, and otherwise doubted.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from trading.account_views import BrokerView, Difference, LedgerView
 from trading.differences import Discrepancy, DiscrepancyKind, ExternalFill
+from trading.fill_book import FillBook
 from trading.money import ZERO, plainly, round_money
-from trading.orders import Execution, Fill, OpenOrder
+from trading.orders import CLAIMED, Execution, Fill, OpenOrder
 
 
-@dataclass(slots=True)
 class Consequences:
     """What the account comes to once the repairs are done: the changes they make, by symbol and by order.
 
-    ``doubts`` are changes of a symbol's position and cash that the broker may or may not have made. ``is_cash_known`` is
-    False where something changed cash by an amount that nobody has told.
+    ``quantity`` and ``cash`` are changes of the book's positions and cash, trades made elsewhere included; ``filled`` and
+    ``value`` are the shares of each order and the money they were worth. ``executed`` are the shares of each order that the
+    broker has executions of. ``doubts`` are changes of a symbol's position and cash that the broker may or may not have
+    made. ``is_cash_known`` is False where something changed cash by an amount that nobody has told.
     """
 
-    quantity: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    cash: Decimal = ZERO
-    filled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    value: defaultdict[str, Decimal] = field(default_factory=lambda: defaultdict(lambda: ZERO))
-    grown: set[str] = field(default_factory=set)
-    executed: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    doubts: dict[str, tuple[int, Decimal]] = field(default_factory=dict)
-    doubted_orders: set[str] = field(default_factory=set)
-    is_cash_known: bool = True
-    touched: set[str] = field(default_factory=set)
-    _stand_ins: defaultdict[str, deque[tuple[int, Decimal]]] = field(default_factory=lambda: defaultdict(deque))
-
-    @classmethod
-    def of(cls, ours: LedgerView) -> "Consequences":
-        """Before any repair: what the ledger's own fills add up to."""
-        start = cls()
+    def __init__(self, ours: LedgerView) -> None:
+        """Before any repair: what the ledger's own fills and the trades made elsewhere add up to."""
+        self.quantity: defaultdict[str, int] = defaultdict(int)
+        self.cash = ZERO
+        self.filled: defaultdict[str, int] = defaultdict(int)
+        self.value: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
+        self.executed: defaultdict[str, int] = defaultdict(int)
+        self.doubts: dict[str, tuple[int, Decimal]] = {}
+        self.doubted_orders: set[str] = set()
+        self.grown_orders: set[str] = set()
+        self.touched_symbols: set[str] = set()
+        self.is_cash_known = True
+        self._fills = FillBook(ours.fills)
         for fill in ours.fills:
             execution = fill.execution
-            order_id = execution.client_order_id
-            start.filled[order_id] += execution.quantity
-            start.value[order_id] += execution.quantity * execution.price
-            if fill.is_inferred:
-                start._stand_ins[order_id].append((execution.quantity, execution.price))
+            self.filled[execution.client_order_id] += execution.quantity
+            self.value[execution.client_order_id] += execution.quantity * execution.price
         for external in ours.external_fills:
-            start.note_external(external)
-        return start
+            self.note_external(external)
 
-    def book(self, execution: Execution, times: int = 1) -> None:
-        """The book with this execution; ``times=-1`` without it."""
-        order_id, signed = execution.client_order_id, execution.side.sign * execution.quantity * times
-        self.quantity[execution.symbol] += signed
-        self.cash -= signed * execution.price + (execution.commission or ZERO) * times
-        self.filled[order_id] += execution.quantity * times
-        self.value[order_id] += execution.quantity * execution.price * times
-        self.touched.add(execution.symbol)
-        if times > 0:
-            self.grown.add(order_id)
-
-    def replace_stand_ins(self, execution: Execution) -> None:
-        """Inferred shares of the order give way to the execution that was seen, share by share."""
-        waiting = self._stand_ins[execution.client_order_id]
-        left = execution.quantity
-        while left and waiting:
-            quantity, price = waiting.popleft()
-            gone = min(quantity, left)
-            if quantity > gone:
-                waiting.appendleft((quantity - gone, price))
-            left -= gone
-            self.book(replace(execution, quantity=gone, price=price, commission=None), times=-1)
+    def book(self, fill: Fill) -> None:
+        """The book with this fill, taken in as the ledger will: corrections replace, inferred fills give way."""
+        for change in self._fills.absorb(fill):
+            for counted, times in ((change.before, -1), (change.after, 1)):
+                if counted is not None:
+                    self._count(counted.execution, times)
+        self.grown_orders.add(fill.execution.client_order_id)
 
     def note_external(self, fill: ExternalFill, times: int = 1) -> None:
-        """An execution made elsewhere explains a position and its cash."""
-        self.quantity[fill.symbol] += fill.signed_quantity * times
-        self.cash -= (fill.signed_quantity * fill.price + (fill.commission or ZERO)) * times
-        self.touched.add(fill.symbol)
+        """A trade made elsewhere explains a position and its cash; ``times=-1`` takes it out again."""
+        self._move(fill.symbol, fill.signed_quantity * times, fill.price, (fill.commission or ZERO) * times)
 
     def doubt(self, symbol: str, quantity: int, cash: Decimal) -> None:
-        """The broker's position may differ by this, and nobody can tell yet."""
+        """The broker's position and cash may differ by this, and nobody can tell yet."""
         before_quantity, before_cash = self.doubts.get(symbol, (0, ZERO))
         self.doubts[symbol] = before_quantity + quantity, before_cash + cash
-        self.touched.add(symbol)
+        self.touched_symbols.add(symbol)
+
+    def _count(self, execution: Execution, times: int) -> None:
+        order_id, shares = execution.client_order_id, execution.quantity * times
+        self._move(
+            execution.symbol, execution.side.sign * shares, execution.price, (execution.commission or ZERO) * times
+        )
+        self.filled[order_id] += shares
+        self.value[order_id] += shares * execution.price
+
+    def _move(self, symbol: str, quantity: int, price: Decimal, commission: Decimal) -> None:
+        self.quantity[symbol] += quantity
+        self.cash -= quantity * price + commission
+        self.touched_symbols.add(symbol)
 
 
 def compare_fills(ours: LedgerView, theirs: BrokerView, after: Consequences) -> list[Difference]:
@@ -108,6 +99,23 @@ def compare_fills(ours: LedgerView, theirs: BrokerView, after: Consequences) -> 
         if lineage not in newest and (theirs.kept_since is None or fill.execution.executed_at >= theirs.kept_since)
     ]
     return found
+
+
+def claimed(external: ExternalFill, session_id: str) -> Fill:
+    """A trade made elsewhere as a fill of the book, because a person says that it belongs there."""
+    execution = Execution(
+        external.exec_id,
+        "",
+        external.symbol,
+        external.side,
+        external.quantity,
+        external.price,
+        external.commission,
+        external.executed_at,
+        external.lineage,
+        external.revision,
+    )
+    return Fill(execution, session_id, external.account, CLAIMED)
 
 
 def _newest(executions: Iterable[Execution]) -> dict[str, Execution]:
@@ -151,30 +159,30 @@ def _against_fill(mine: Fill, execution: Execution, after: Consequences) -> list
             return [_contradicted(mine, execution, after)]
         kind, did = DiscrepancyKind.CHANGED_FILL, "book the broker's execution in its place; the first is kept apart"
         words = _words(booked), _words(execution)
-    after.book(booked, times=-1)
-    after.book(known_now)
+    remedy = replace(mine, execution=known_now)
+    after.book(remedy)
     discrepancy = Discrepancy(kind, booked.exec_id, *words, did, booked.symbol, repairable=True)
-    return [Difference(discrepancy, Fill(known_now, mine.session_id, mine.account, mine.source))]
+    return [Difference(discrepancy, remedy)]
 
 
 def _in_place_of(mine: Fill, execution: Execution) -> Execution | None:
-    """The broker's execution as a correction of the fill; None where the ledger has a later one of the broker's.
+    """The broker's execution as a correction of the fill; None where the ledger has a later one of the broker's."""
+    booked = mine.execution
+    correction = _correction(booked.exec_id, booked.revision, execution)
+    # The order is the one it was booked under: a correction does not always name it.
+    return None if correction is None else replace(correction, client_order_id=booked.client_order_id)
+
+
+def _correction(exec_id: str, revision: int, execution: Execution) -> Execution | None:
+    """The broker's execution as what follows revision ``revision`` of it; None where that is a later one of the broker's.
 
     A broker that tells the same execution anew, without calling it a correction, is taken at its word: its execution gets
-    the next revision, under a name made of its own.
+    the next revision, under a name of its own.
     """
-    booked = mine.execution
-    if execution.revision > booked.revision:
-        # The order is the one it was booked under: a correction does not always name it.
-        return replace(execution, client_order_id=booked.client_order_id)
-    if execution.revision == booked.revision or booked.exec_id.startswith(f"{execution.exec_id}~"):
-        revision = booked.revision + 1
-        return replace(
-            execution,
-            exec_id=f"{execution.exec_id}~{revision}",
-            client_order_id=booked.client_order_id,
-            revision=revision,
-        )
+    if execution.revision > revision:
+        return execution
+    if execution.revision == revision or exec_id.startswith(f"{execution.exec_id}~"):
+        return replace(execution, exec_id=f"{execution.exec_id}~{revision + 1}", revision=revision + 1)
     return None
 
 
@@ -198,8 +206,8 @@ def _contradicted(mine: Fill, execution: Execution, after: Consequences) -> Diff
 
 
 def _missing(order: OpenOrder, execution: Execution, theirs: BrokerView, after: Consequences) -> Difference:
-    after.replace_stand_ins(execution)
-    after.book(execution)
+    fill = Fill(execution, order.intent.session_id, order.intent.account, theirs.source)
+    after.book(fill)
     return Difference(
         Discrepancy(
             DiscrepancyKind.MISSING_FILL,
@@ -210,18 +218,27 @@ def _missing(order: OpenOrder, execution: Execution, theirs: BrokerView, after: 
             execution.symbol,
             repairable=True,
         ),
-        Fill(execution, order.intent.session_id, order.intent.account, theirs.source),
+        fill,
     )
 
 
 def _made_elsewhere(
     noted: ExternalFill | None, execution: Execution, theirs: BrokerView, after: Consequences
 ) -> list[Difference]:
-    if noted is not None and execution.revision < noted.revision:
-        return []
-    commission = execution.commission
-    if commission is None and noted is not None:
-        commission = noted.commission
+    if noted is not None:
+        if execution.commission is None:
+            execution = replace(execution, commission=noted.commission)
+        if _trade_elsewhere(noted) == (*_trade(execution), execution.commission):
+            return []
+        # Only a commission that was awaited is filled in under the same name.
+        if _trade_elsewhere(noted)[:-1] != _trade(execution) or noted.commission is not None:
+            correction = _correction(noted.exec_id, noted.revision, execution)
+            if correction is None:
+                return []  # an older word of the broker's than the one that is noted
+            execution = correction
+        else:
+            execution = replace(execution, exec_id=noted.exec_id, revision=noted.revision)
+        after.note_external(noted, times=-1)
     seen = ExternalFill(
         theirs.account.account,
         execution.exec_id,
@@ -230,16 +247,12 @@ def _made_elsewhere(
         execution.side,
         execution.quantity,
         execution.price,
-        commission,
+        execution.commission,
         execution.executed_at,
         execution.lineage,
         execution.revision,
         theirs.asked_at,
     )
-    if noted is not None:
-        if replace(seen, broker_order_id=noted.broker_order_id, seen_at=noted.seen_at) == noted:
-            return []
-        after.note_external(noted, times=-1)
     after.note_external(seen)
     discrepancy = Discrepancy(
         DiscrepancyKind.EXTERNAL_FILL,
@@ -273,6 +286,10 @@ def _unconfirmed(fill: Fill, after: Consequences) -> Difference:
 
 def _trade(execution: Execution) -> tuple[object, ...]:
     return execution.symbol, execution.side, execution.quantity, round_money(execution.price)
+
+
+def _trade_elsewhere(fill: ExternalFill) -> tuple[object, ...]:
+    return fill.symbol, fill.side, fill.quantity, fill.price, fill.commission
 
 
 def _words(execution: Execution) -> str:

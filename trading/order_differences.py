@@ -3,17 +3,15 @@
 The rule: no order gets a final state because it is not seen. It is looked up by its id, and ends as the broker says it ended.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 
 from trading.account_views import BrokerView, Difference, LedgerView
-from trading.differences import Discrepancy, DiscrepancyKind, ExternalOrder
+from trading.differences import GONE, Discrepancy, DiscrepancyKind, ExternalOrder
 from trading.fill_differences import Consequences
 from trading.money import ZERO, plainly, round_money
 from trading.orders import INFERRED, Execution, Fill, OpenOrder, OrderEvent, OrderStatus, Side
 from trading.ports import BrokerOrder
-
-GONE = "GONE"
-"""The status of an external order that works no more; how it ended is not asked."""
 
 
 def compare_orders_with_broker(ours: LedgerView, theirs: BrokerView, after: Consequences) -> list[Difference]:
@@ -29,7 +27,7 @@ def compare_orders_with_broker(ours: LedgerView, theirs: BrokerView, after: Cons
         if counterpart is None:
             found += _never_arrived(mine, theirs, after)
             continue
-        found += _compare_filled(mine, counterpart, ours, theirs, after)
+        found += _compare_filled(mine, counterpart, theirs, after)
         found += _compare_standing(mine, counterpart, order_id in ours.open_orders, theirs, after)
     found += _overfills(ours, theirs, after)
     return found + _compare_external(ours, theirs)
@@ -69,7 +67,7 @@ def _never_arrived(mine: OpenOrder, theirs: BrokerView, after: Consequences) -> 
 
 
 def _compare_filled(
-    mine: OpenOrder, counterpart: BrokerOrder, ours: LedgerView, theirs: BrokerView, after: Consequences
+    mine: OpenOrder, counterpart: BrokerOrder, theirs: BrokerView, after: Consequences
 ) -> list[Difference]:
     """What the order's own total says beyond its executions."""
     order_id, symbol = mine.intent.client_order_id, mine.intent.symbol
@@ -77,7 +75,7 @@ def _compare_filled(
     if order_id in after.doubted_orders:
         return []
     if counterpart.filled > filled:
-        return [_unexplained(mine, counterpart, filled, ours, theirs, after)]
+        return [_unexplained(mine, counterpart, filled, theirs, after)]
     # A total may lag behind today's executions, never behind those of earlier days.
     if filled - after.executed.get(order_id, 0) > counterpart.filled:
         after.doubted_orders.add(order_id)
@@ -100,7 +98,7 @@ def _compare_filled(
 
 
 def _unexplained(
-    mine: OpenOrder, counterpart: BrokerOrder, filled: int, ours: LedgerView, theirs: BrokerView, after: Consequences
+    mine: OpenOrder, counterpart: BrokerOrder, filled: int, theirs: BrokerView, after: Consequences
 ) -> Difference:
     """Shares that filled without an execution to show for them: inferred at the price that makes the total right."""
     order_id, intent = mine.intent.client_order_id, mine.intent
@@ -124,7 +122,8 @@ def _unexplained(
             )
         )
     execution = Execution(
-        f"{order_id}~{filled}-{counterpart.filled}",
+        # Told apart by when it was inferred: one that gave way never counts again.
+        f"{order_id}~{filled}-{counterpart.filled}~{theirs.asked_at:%y%m%d%H%M%S}",
         order_id,
         intent.symbol,
         intent.side,
@@ -133,7 +132,8 @@ def _unexplained(
         None,
         theirs.asked_at,
     )
-    after.book(execution)
+    inferred = Fill(execution, intent.session_id, intent.account, INFERRED)
+    after.book(inferred)
     return Difference(
         Discrepancy(
             DiscrepancyKind.UNEXPLAINED_FILL,
@@ -144,7 +144,7 @@ def _unexplained(
             intent.symbol,
             repairable=True,
         ),
-        Fill(execution, intent.session_id, ours.account, INFERRED),
+        inferred,
     )
 
 
@@ -187,7 +187,7 @@ def _compare_standing(
     if not is_open:
         if filled >= intent.quantity and counterpart.quantity <= intent.quantity:
             return []  # filled here, and the broker's status is late
-        reopened = OpenOrder(intent, counterpart.status, filled, mine.attempts)
+        reopened = replace(mine, status=counterpart.status, filled=filled)
         return [
             Difference(
                 Discrepancy(
@@ -248,7 +248,7 @@ def _terms_in_words(side: str, quantity: int, symbol: str, limit: Decimal | None
 def _overfills(ours: LedgerView, theirs: BrokerView, after: Consequences) -> list[Difference]:
     """Orders that the fills now booked take beyond what was ordered. Kept, because they happened."""
     found = []
-    for order_id in sorted(after.grown):
+    for order_id in sorted(after.grown_orders):
         order = ours.order(order_id)
         filled = after.filled[order_id]
         if order is None or filled <= order.intent.quantity:

@@ -266,6 +266,8 @@ class Execution:
 
 INFERRED = "inferred"
 """The source of a fill that no execution was seen of: it follows from what the broker says of its order."""
+CLAIMED = "claimed"
+"""The source of a fill that was made elsewhere and that a person said belongs to the book."""
 
 
 @dataclass(frozen=True, slots=True)

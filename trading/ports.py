@@ -321,7 +321,9 @@ class LedgerEntries:
     """Facts that belong together and are committed together.
 
     ``marks`` are the prices that the newest equity point (or the last block's last bar) valued the held symbols at.
-    ``lifted_locks`` are locks that end at their ``locked_at``.
+    ``lifted_locks`` are locks that end at their ``locked_at``. ``reopened`` are the only steps back: orders that were over
+    here and that a comparison found working at the broker. Fills whose source is claimed were made elsewhere: their
+    external fills are ours from then on.
     """
 
     bars: list[Bar] = field(default_factory=list)
@@ -340,6 +342,7 @@ class LedgerEntries:
     locks: list[InstrumentLock] = field(default_factory=list)
     lifted_locks: list[InstrumentLock] = field(default_factory=list)
     reconciliations: list[Reconciliation] = field(default_factory=list)
+    reopened: list[OrderEvent] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
 
@@ -370,6 +373,7 @@ class LedgerEntries:
                 self.locks,
                 self.lifted_locks,
                 self.reconciliations,
+                self.reopened,
                 self.blocks,
                 self.marks,
             )
@@ -446,6 +450,10 @@ class Ledger(Protocol):
 
     def external_fills(self, account: str) -> list[ExternalFill]:
         """Executions made elsewhere that no one has claimed, in the order in which they were seen."""
+        ...
+
+    def external_orders(self, account: str) -> list[ExternalOrder]:
+        """Orders made elsewhere as they were last seen, by the broker's id; those that work no more are left out."""
         ...
 
     def locks(self, account: str) -> list[InstrumentLock]:

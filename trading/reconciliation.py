@@ -28,7 +28,7 @@ def compare(ours: LedgerView, theirs: BrokerView, tolerances: ReconciliationSett
 
 def find_differences(ours: LedgerView, theirs: BrokerView, tolerances: ReconciliationSettings) -> list[Difference]:
     """As ``compare``, each with its remedy. Doing all remedies in their order leaves those without one, and no others."""
-    after = Consequences.of(ours)
+    after = Consequences(ours)
     return [
         *compare_fills(ours, theirs, after),
         *compare_orders_with_broker(ours, theirs, after),

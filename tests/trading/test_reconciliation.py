@@ -291,7 +291,7 @@ def test_a_fill_of_yesterday_is_inferred_from_its_order() -> None:
     assert (discrepancy.kind, discrepancy.ours) == (KIND.UNEXPLAINED_FILL, "filled 0")
     assert isinstance(remedy, Fill)
     assert remedy.source == INFERRED
-    assert remedy.execution == executed("a~0-40", quantity=40, price="11", commission=None, at=LATER)
+    assert remedy.execution == executed("a~0-40~260105163000", quantity=40, price="11", commission=None, at=LATER)
 
 
 def test_the_inferred_price_makes_the_total_right() -> None:
@@ -524,6 +524,21 @@ def test_a_trade_made_elsewhere_that_was_corrected_is_recorded_again() -> None:
     discrepancy, remedy = only(ledger(external_fills=[external(first)]), broker(correction, told=[first, correction]))
     assert discrepancy.kind is KIND.EXTERNAL_FILL
     assert remedy == replace(external(correction), seen_at=LATER)
+
+
+def test_a_trade_made_elsewhere_that_changed_without_a_correction_becomes_one() -> None:
+    trade = executed("x9", order_id="")
+    changed = replace(trade, quantity=70)
+    _, remedy = only(ledger(external_fills=[external(trade)]), broker(changed))
+    assert remedy == replace(external(changed), exec_id="x9~1", revision=1, seen_at=LATER)
+    assert found(ledger(external_fills=[remedy]), broker(changed)) == []
+
+
+def test_a_commission_of_a_trade_made_elsewhere_that_became_known_is_recorded() -> None:
+    trade = executed("x9", order_id="", commission=None)
+    told = replace(trade, commission=Decimal(2))
+    _, remedy = only(ledger(external_fills=[external(trade)]), broker(told))
+    assert remedy == replace(external(told), seen_at=LATER)
 
 
 def test_a_commission_of_a_trade_made_elsewhere_is_not_forgotten() -> None:
