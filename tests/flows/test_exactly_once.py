@@ -37,6 +37,8 @@ HOUSE = Path(__file__).parents[2]
 DAY = date(2026, 1, 5)
 SOME_SECONDS = 6_000.0
 """Times real time: the session of six and a half hours then takes about four seconds."""
+ROOM_FOR_SOME_BARS = 60_000
+"""Bytes of DuckDB's log: a session of these settings writes about twice as many."""
 HAS_IT = re.compile(r"held by (process \d+|another)|another runner|traded by")
 """How whoever came second is told that somebody else has the session."""
 CONFIG = """
@@ -62,10 +64,12 @@ class Place:
     """A folder with a database, its paper account, and settings."""
 
     folder: Path
+    ledgers: Path | None = None
+    """Where the database is, if not in the folder."""
 
     @property
     def ledger(self) -> Path:
-        return self.folder / "ledger.duckdb"
+        return (self.ledgers or self.folder) / "ledger.duckdb"
 
     @property
     def account(self) -> Path:
@@ -84,7 +88,7 @@ class Place:
             "feed": {"kind": "synthetic"},
             "policy": {"parameters": {"fast": 2, "slow": 4}},
             "orders": {"allow_short": True},
-            "broker": {"paper": {"max_volume_fraction": "0.0005"}},
+            "broker": {"paper": {"max_volume_fraction": "0.0005", "path": str(self.account)}},
             "store": {"path": str(self.ledger)},
         }
 
@@ -94,7 +98,7 @@ class Place:
     def session(self) -> "subprocess.Popen[str]":
         """`openbell session` in a process of its own."""
         config = self.folder / "openbell.toml"
-        config.write_text(CONFIG)
+        config.write_text(f'{CONFIG}path = "{self.account}"\n')
         options = ["--config", str(config), "--db", str(self.ledger), "--date", DAY.isoformat(), "--json"]
         return subprocess.Popen(
             [sys.executable, "-m", "deployments.terminal", "session", *options],
@@ -195,6 +199,45 @@ def test_of_two_processes_one_trades_and_the_other_is_told_who(
     assert code == 0
     assert told["orders"] == winner["orders"]
     assert "was traded before; nothing was traded now" in " ".join(aside.split())
+    equal_to_undisturbed(place)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, whose size can be changed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or mount("-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)) != 0:
+        pytest.skip("only root can make a disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def mount(*arguments: str) -> int:
+    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
+
+
+def test_a_full_disk_stops_the_session_and_with_room_the_same_command_goes_on(
+    disk: Path, equal_to_undisturbed: Callable[[Place], None]
+) -> None:
+    place = Place(disk.parent, ledgers=disk)
+    with open_store(place.ledger):
+        pass
+    used = place.ledger.stat().st_size
+    assert mount("-o", f"remount,size={used + ROOM_FOR_SOME_BARS}", str(disk)) == 0
+
+    code, refused, _ = ended(place.session())
+    assert code == 1
+    assert "disk is full" in refused["message"]
+    assert "Make room and run the same command again" in refused["message"]
+    assert place.state()[0] == "RUNNING"
+    intended = place.state()[2]
+    assert isinstance(intended, int)
+    assert 0 < place.orders_at_the_broker() <= intended
+
+    assert mount("-o", "remount,size=64m", str(disk)) == 0
+    code, answer, _ = ended(place.session())
+    assert (code, answer["state"]) == (0, "COMPLETED")
     equal_to_undisturbed(place)
 
 
