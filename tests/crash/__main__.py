@@ -75,8 +75,10 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/crash", description="Kill sessions and judge what they leave.")
     parser.add_argument("--kills", type=int, default=500, help="how many kills to make (default 500)")
-    parser.add_argument("--races", type=int, default=0, help="how many times two processes start the same session")
-    parser.add_argument("--full-disks", type=int, default=0, help="how many sessions run out of room")
+    parser.add_argument(
+        "--races", type=int, default=20, help="how many times two processes start one session (default 20)"
+    )
+    parser.add_argument("--full-disks", type=int, default=20, help="how many sessions run out of room (default 20)")
     parser.add_argument("--seed", type=int, help="seed of all choices; a new one each time where none is given")
     parser.add_argument("--seconds", type=float, default=1800.0, help="start no new case after so long (default 1800)")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import children
@@ -88,7 +87,7 @@ def full_disk(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
     low, high = chance.choice(_SIZES)
     largest = chance.randint(low, high)
     if chance.random() < 0.8:
-        children.prepare(home, replace(days, prepare=_make_ledger))
+        children.prepare(home, _make_ledger)
     end = children.finish(children.start(home, days, day, largest_file=largest))
     outcome.story = [f"files of at most {largest:,} bytes: {_fate(end)}"]
     if end.exit_code == 0:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import children
 import same_rows
-from market_days import ACCOUNT_FILE, ALL_DAYS, LEDGER, MarketDays
+from market_days import ACCOUNT_FILE, ALL_DAYS, LEDGER, MarketDays, halt_everything
 from moments_of_death import PLACES, Death
 from same_rows import Table
 
@@ -82,7 +83,7 @@ class Outcome:
 def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
     """Trade the days in ``home`` without a kill. Raises ``ChildDied`` where they are not what they should be."""
     home.mkdir(parents=True)
-    children.prepare(home, days)
+    children.prepare(home, days.prepare)
     ends = [children.trade(home, days, days.days[0], None)]
     first_day = children.look(home, at_the_end=True).tables
     ends += [children.trade(home, days, day, None) for day in days.days[1:]]
@@ -114,7 +115,7 @@ def run(case: Case, references: Mapping[str, Undisturbed]) -> Outcome:
     outcome = Outcome(case.name, reference.days.name, str(case.home))
     case.home.mkdir(parents=True)
     try:
-        children.prepare(case.home, reference.days)
+        children.prepare(case.home, reference.days.prepare)
         _trade(_Trading(case, outcome, reference))
     except children.ChildDied as died:
         outcome.violations.append(str(died))
@@ -129,47 +130,62 @@ class _Trading:
     outcome: Outcome
     reference: Undisturbed
     sent: set[str] = field(default_factory=set)
+    sent_before_the_halt: frozenset[str] | None = None
     last_bars: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sent_while_halted(self) -> frozenset[str]:
+        """Orders that were first sent after an operator had halted everything."""
+        return frozenset() if self.sent_before_the_halt is None else frozenset(self.sent - self.sent_before_the_halt)
 
 
 def _trade(trading: _Trading) -> None:
-    days, outcome = trading.reference.days, trading.outcome
+    """All sessions of the case, until one leaves something wrong."""
+    days, outcome, home = trading.reference.days, trading.outcome, trading.case.home
     for index, day in enumerate(days.days):
-        deaths = [
-            _death(trading, index, first)
-            for first in (True, *[False] * trading.case.chance.randint(1, _MOST_KILLS_A_SESSION))
-        ]
-        name = session_id(day, days.settings.session.account or "", days.settings.strategy)
-        for start, death in enumerate([*deaths, None]):
-            outcome.restarts += start > 0
-            end = children.trade(trading.case.home, days, day, death)
-            outcome.violations += [
-                f"{one} ({death})" for one in _told(end.told, trading.sent, trading.last_bars.get(name, ""))
-            ]
-            fate = f"dead {' '.join(end.place)}" if end.killed else f"exit code {end.exit_code}"
-            outcome.story.append(f"{day} start {start + 1}: to die {death or 'never'}: {fate}")
-            if end.killed:
-                outcome.deaths.append(
-                    (_DIED_AT_RANDOM, end.place[1]) if death is None or death.is_random else end.place
-                )
-                seen = children.look(trading.case.home, at_the_end=False)
-                trading.last_bars = seen.last_bars
-                outcome.violations += [
-                    f"after the kill {death}, dead {' '.join(end.place)}: {one}" for one in seen.violations
-                ]
-            elif end.exit_code != days.exit_code:
-                why = next((one["why"] for one in end.told if "why" in one), "no word")
-                outcome.violations.append(f"start {start + 1} of {name} ended with exit code {end.exit_code}: {why}")
-            if outcome.violations:
-                return
-            if not end.killed:
-                break
+        _trade_day(trading, index, day)
+        if outcome.violations:
+            return
         outcome.sessions += 1
-    seen = children.look(trading.case.home, at_the_end=True)
+    seen = children.look(home, at_the_end=True, sent_while_halted=trading.sent_while_halted)
     outcome.orders, outcome.fills = seen.activity.get("orders", 0), seen.activity.get("fills", 0)
     outcome.violations += seen.violations
-    outcome.violations += list(same_rows.differences(trading.reference.tables, seen.tables))
-    outcome.violations += list(left_behind(trading.case.home))
+    if not days.halted_on_the_way:
+        outcome.violations += list(same_rows.differences(trading.reference.tables, seen.tables))
+    outcome.violations += list(left_behind(home))
+
+
+def _trade_day(trading: _Trading, index: int, day: date) -> None:
+    """One session, started again until it is through."""
+    days, outcome, chance = trading.reference.days, trading.outcome, trading.case.chance
+    name = session_id(day, days.settings.session.account or "", days.settings.strategy)
+    kills = 1 + chance.randint(1, _MOST_KILLS_A_SESSION)
+    for start in range(kills + 1):
+        death = _death(trading, index, start == 0) if start < kills else None
+        outcome.restarts += start > 0
+        end = children.trade(trading.case.home, days, day, death)
+        fate = f"dead {' '.join(end.place)}" if end.killed else f"exit code {end.exit_code}"
+        outcome.story.append(f"{day} start {start + 1}: to die {death or 'never'}: {fate}")
+        outcome.violations += [f"{one} ({death})" for one in _told(end.told, trading, trading.last_bars.get(name, ""))]
+        if not end.killed:
+            if end.exit_code != days.exit_code:
+                why = next((one["why"] for one in end.told if "why" in one), "no word")
+                outcome.violations.append(f"start {start + 1} of {name} ended with exit code {end.exit_code}: {why}")
+            return
+        outcome.deaths.append((_DIED_AT_RANDOM, end.place[1]) if death is None or death.is_random else end.place)
+        seen = children.look(trading.case.home, at_the_end=False, sent_while_halted=trading.sent_while_halted)
+        trading.last_bars = seen.last_bars
+        outcome.violations += [f"after the kill {death}, {fate}: {one}" for one in seen.violations]
+        if outcome.violations:
+            return
+        if days.halted_on_the_way and trading.sent_before_the_halt is None:
+            _halt(trading)
+
+
+def _halt(trading: _Trading) -> None:
+    if children.prepare(trading.case.home, halt_everything):
+        trading.sent_before_the_halt = frozenset(trading.sent)
+        trading.outcome.story.append("an operator halts everything")
 
 
 def left_behind(home: Path) -> Iterator[str]:
@@ -201,8 +217,9 @@ def _death(trading: _Trading, day: int, first: bool) -> Death:
     return Death(when, place, visit, chance.uniform(0, 1.2 * inside if inside else 0.03))
 
 
-def _told(told: list[dict[str, Any]], sent: set[str], last_bar: str) -> Iterator[str]:
-    """What a child's journal says that must not be. ``sent`` are the orders that earlier children sent."""
+def _told(told: list[dict[str, Any]], trading: _Trading, last_bar: str) -> Iterator[str]:
+    """What a child's journal says that must not be; what it sent is added to what was sent before."""
+    sent = trading.sent
     asked: set[str] = set()
     now: set[str] = set()
     newest = last_bar.replace("T", " ")

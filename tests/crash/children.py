@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,7 +26,7 @@ import one_session
 from market_days import ACCOUNT_FILE, LEDGER, MarketDays
 from moments_of_death import Death, Watch, place_of
 from same_rows import Table, all_tables
-from truths import agreement_of, beyond_broker, half_done
+from truths import agreement_of, beyond_broker, half_done, sent_and_adding
 
 from storage.store import open_store
 
@@ -135,14 +135,17 @@ class Seen:
     activity: dict[str, int]
 
 
-def look(home: Path, at_the_end: bool) -> Seen:
-    """Judge the files as they lie in ``home`` in a child of its own, without touching them."""
+def look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str] = ()) -> Seen:
+    """Judge the files as they lie in ``home`` in a child of its own, without touching them.
+
+    ``sent_while_halted``: orders that were first sent while everything was halted.
+    """
     reading, writing = os.pipe()
 
     def work() -> int:
         os.close(reading)
         with os.fdopen(writing, "wb") as answer:
-            pickle.dump(_look(home, at_the_end), answer)
+            pickle.dump(_look(home, at_the_end, sent_while_halted), answer)
         return 0
 
     pid = _fork(work, home / DIARY)
@@ -157,17 +160,17 @@ def look(home: Path, at_the_end: bool) -> Seen:
     return seen
 
 
-def prepare(home: Path, days: MarketDays) -> None:
-    """Run the preparation of the days in ``home``."""
+def prepare(home: Path, do: Callable[[], object]) -> bool:
+    """Do something to the files in ``home`` between two sessions; whether it says that something was done."""
 
     def work() -> int:
         os.chdir(home)
-        days.prepare()
-        return 0
+        return 0 if do() is not None else 3
 
     status, _ = _await(_fork(work, home / DIARY), None)
-    if status != 0:
-        raise ChildDied(f"the preparation of {days.name!r} failed; see {home / DIARY}")
+    if os.waitstatus_to_exitcode(status) not in (0, 3):
+        raise ChildDied(f"what an operator does failed; see {home / DIARY}")
+    return status == 0
 
 
 def remove(home: Path) -> None:
@@ -179,7 +182,7 @@ class ChildDied(Exception):
     """A child ended in a way that is nobody's plan."""
 
 
-def _look(home: Path, at_the_end: bool) -> Seen:
+def _look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str]) -> Seen:
     """Opens copies: whoever opens a file replays its log, and that is for the next session to do."""
     if not (home / LEDGER).exists():
         if (home / ACCOUNT_FILE).exists():
@@ -192,7 +195,7 @@ def _look(home: Path, at_the_end: bool) -> Seen:
         account = Path(copies, ACCOUNT_FILE)
         with open_store(Path(copies, LEDGER), read_only=True) as store:
             rows = store.connection.rows
-            violations = [*half_done(rows), *beyond_broker(rows, account)]
+            violations = [*half_done(rows), *beyond_broker(rows, account), *sent_and_adding(rows, sent_while_halted)]
             if at_the_end:
                 violations += list(agreement_of(rows, account))
             last_bars = {

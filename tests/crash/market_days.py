@@ -34,8 +34,10 @@ class MarketDays:
     name: str
     sections: Mapping[str, Mapping[str, Any]]
     days: tuple[date, ...] = (MONDAY, TUESDAY)
-    prepare: Callable[[], None] = _nothing
+    prepare: Callable[[], object] = _nothing
     exit_code: int = 0
+    halted_on_the_way: bool = False
+    """An operator halts everything after the first kill: what comes of it is judged, and equal to nothing."""
     must_have: tuple[str, ...] = field(default=("partial fill", "cancel", "carried position"))
     """What an undisturbed run has to contain, so that nobody believes in kills of an idle session."""
 
@@ -62,6 +64,19 @@ def _halt(scope: str) -> Callable[[], None]:
     return prepare
 
 
+def halt_everything() -> datetime | None:
+    """An operator's halt between two starts of a session; its moment in the session's time. None before the first bar."""
+    bar = MarketDays("", {}).settings.session.timeframe.length
+    with open_store(LEDGER) as store:
+        last = store.ledger.last_bar_time(ACCOUNT)
+        if last is None:
+            return None
+        # The bar after the last one was under way: its orders may have been sent, those of all later bars may not.
+        at = last + 2 * bar
+        store.ledger.record_halt(Halt("all", "an operator said so", at))
+        return at
+
+
 def _import_bars() -> None:
     """Put an invented week into the database, so that a recorded session reads it from there."""
     calendar = TradingCalendar("XNYS", MONDAY)
@@ -86,5 +101,6 @@ ALL_DAYS: tuple[MarketDays, ...] = (
     ),
     MarketDays("one symbol halted", {}, prepare=_halt("symbol:BBB"), must_have=("partial fill", "cancel", "halt")),
     MarketDays("all halted", {}, prepare=_halt("all"), exit_code=3, must_have=("halt",)),
+    MarketDays("halted on the way", {}, days=(MONDAY,), halted_on_the_way=True, must_have=("partial fill", "cancel")),
     MarketDays("stored bars", {"feed": {"kind": "recorded"}, "book": {"cost_basis": "average"}}, prepare=_import_bars),
 )

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +11,16 @@ from typing import Any
 Rows = Callable[[str], Sequence[tuple[Any, ...]]]
 """Asks the ledger one question."""
 
+_NOT_ONLY_REDUCING = """
+    SELECT client_order_id, orders.created_at, orders.side, orders.quantity, coalesce(held, 0)
+    FROM orders LEFT JOIN LATERAL (
+        SELECT sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) AS held
+        FROM fills WHERE fills.account = orders.account AND fills.symbol = orders.symbol
+            AND filled_at < orders.created_at
+    ) ON true
+    WHERE CASE orders.side WHEN 'BUY' THEN orders.quantity > -coalesce(held, 0)
+        ELSE orders.quantity > coalesce(held, 0) END
+"""
 _ALWAYS = {
     "an order's fills do not add up to its filled quantity": """
         SELECT client_order_id, filled_quantity, coalesce(booked, 0) FROM orders
@@ -72,20 +82,15 @@ _ALWAYS = {
             AND NOT EXISTS (FROM decisions AS d WHERE (d.session_id, d.bar_time, d.symbol)
                 = (orders.session_id, orders.bar_time, orders.symbol))
     """,
-    "an order that was made while halted and does not only reduce": """
-        SELECT client_order_id, halts.scope, orders.created_at, orders.side, orders.quantity, coalesce(held, 0)
-        FROM orders JOIN sessions USING (session_id) JOIN halts
-            ON scope IN ('all', 'account:' || orders.account, 'strategy:' || strategy, 'symbol:' || orders.symbol)
-            AND orders.created_at > halted_at
-            AND (cleared_at IS NULL OR orders.created_at < cleared_at)
-            AND (expires_at IS NULL OR orders.created_at < expires_at)
-        LEFT JOIN LATERAL (
-            SELECT sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) AS held
-            FROM fills WHERE fills.account = orders.account AND fills.symbol = orders.symbol
-                AND filled_at < orders.created_at
-        ) ON true
-        WHERE CASE orders.side WHEN 'BUY' THEN orders.quantity > -coalesce(held, 0)
-            ELSE orders.quantity > coalesce(held, 0) END
+    "an order that was made while halted and does not only reduce": f"""
+        {_NOT_ONLY_REDUCING} AND EXISTS (
+            FROM halts WHERE scope IN (
+                    'all', 'account:' || orders.account, 'symbol:' || orders.symbol,
+                    'strategy:' || (SELECT strategy FROM sessions WHERE session_id = orders.session_id))
+                AND orders.created_at > halted_at
+                AND (cleared_at IS NULL OR orders.created_at < cleared_at)
+                AND (expires_at IS NULL OR orders.created_at < expires_at)
+        )
     """,
 }
 
@@ -96,6 +101,14 @@ def half_done(rows: Rows) -> Iterator[str]:
         found = rows(sql)
         if found:
             yield f"{sentence}: {_shown(found)}"
+
+
+def sent_and_adding(rows: Rows, orders: Iterable[str]) -> Iterator[str]:
+    """Those of the orders that add to a position; for orders that were first sent while everything was halted."""
+    asked = frozenset(orders)
+    found = [row for row in rows(_NOT_ONLY_REDUCING) if row[0] in asked] if asked else []
+    if found:
+        yield f"orders that were first sent after everything was halted and do not only reduce: {_shown(found)}"
 
 
 def beyond_broker(rows: Rows, account_file: Path) -> Iterator[str]:
