@@ -120,9 +120,7 @@ class PaperBroker:
         last = account.last_bar_time
         if last is not None and moment.bar_time <= last:
             return
-        # Without a working order no bar can trade twice: nothing needs to be kept.
-        if account.orders.working:
-            self._make(account.seen(moment), moment.bar_time)
+        self._make(account.seen(moment), moment.bar_time)
         account.last_bar_time = moment.bar_time
 
     def end_of_session(self, at: datetime) -> None:
