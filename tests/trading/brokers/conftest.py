@@ -1,5 +1,6 @@
 """A market to send orders to, shown one bar at a time: in memory, and on a file that is opened anew for every call."""
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +28,7 @@ class Market:
         self._settings = PaperSettings.model_validate({"slippage_bps": 10} | settings)
         self._opened = OPEN
         self._memory = PaperBroker("paper", self._settings, OPEN)
+        self._told: list[OrderReport | Execution] = []
         self.minute = 0
 
     def call(self, what: Callable[[PaperBroker], object]) -> object:
@@ -118,11 +120,10 @@ class Market:
 
     def history(self) -> list[tuple[str, str, datetime]]:
         """Every change of status that was told: order, status, time."""
-        if self._path is None:
-            news = self._memory.poll()
-            self._told: list[OrderReport | Execution] = [*getattr(self, "_told", []), *news]
-        else:
-            self._told = list(self.call(lambda broker: broker.poll()))  # type: ignore[call-overload]
+        news = self.call(lambda broker: broker.poll())
+        assert isinstance(news, tuple)
+        # In memory what is new, otherwise all of the day.
+        self._told = [*self._told, *news] if self._path is None else list(news)
         return [
             (one.client_order_id, str(one.status), one.event_time) for one in self._told if isinstance(one, OrderReport)
         ]
@@ -143,5 +144,10 @@ class Market:
 @pytest.fixture(params=["in memory", "opened anew for every call"])
 def market(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Market]:
     """``market(max_volume_fraction="0.1")``: slippage is 10 basis points where nothing else is said."""
-    path = None if request.param == "in memory" else tmp_path / "market.sqlite"
-    return lambda **settings: Market(path, **settings)
+    number = itertools.count()
+
+    def made(**settings: object) -> Market:
+        path = None if request.param == "in memory" else tmp_path / f"market{next(number)}.sqlite"
+        return Market(path, **settings)
+
+    return made

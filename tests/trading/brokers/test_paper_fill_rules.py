@@ -162,10 +162,6 @@ def test_a_sale_is_the_mirror_of_a_purchase(market: Maker, kind: str, prices: di
         executed = {name: price for name, _, price in paper.bars({"SPY": bar, "QQQ": mirrored(bar)})}
         expected = {"sell": f"{(200 - Decimal(executed['buy'])).normalize():f}"} if "buy" in executed else {}
         assert {name: price for name, price in executed.items() if name == "sell"} == expected, bar
-        paper.cancel("buy")
-        paper.cancel("sell")
-        if paper._path is not None:
-            paper._path.unlink()
 
 
 # Trailing stops
