@@ -196,6 +196,10 @@ def translated(path: Path, verb: str) -> Iterator[None]:
             f"The database {path} could not be {verb}: {_first_lines(error)}. Nothing of it stayed."
         ) from error
     except duckdb.Error as error:
+        if isinstance(error, duckdb.TransactionException) and "constraint violat" in str(error):  # found at the COMMIT
+            raise RepeatedFact(
+                f"The database {path} could not be {verb}: {_first_lines(error)}. Nothing of it stayed."
+            ) from error
         raise _explained(path, verb, error) from error
     except pa.ArrowInvalid as error:  # a number that its column cannot hold, found while many rows are made ready
         raise StoreError(f"The database {path} could not be {verb}: {error}. Nothing of it stayed.") from error

@@ -4,13 +4,17 @@ The rule: a write changes the lease's row in its own transaction. DuckDB lets on
 that of a write and a taking of the same lease one comes first and the other sees it.
 """
 
+import time
 from datetime import datetime
 
-from storage.connection import Connection
+from storage.connection import Connection, RepeatedFact
 from storage.reading import utc
 from storage.runners import is_surely_gone
 from trading.errors import LeaseLost, SessionHeld, StoreError
 from trading.leases import LEASE_LASTS, Lease, Runner
+
+_TRIES = 200
+_PAUSE_SECONDS = 0.01
 
 
 class HeldLease:
@@ -27,13 +31,17 @@ class HeldLease:
         def claim() -> None:
             taken.append(self._take(session_id, runner, at))
 
-        try:
-            with self._connection.transaction(claim):
-                pass
-        except StoreError:
-            # Two made the session's first lease at once, and the other's was first: it is there to be judged now.
-            with self._connection.transaction(claim):
-                pass
+        for _ in range(_TRIES):
+            try:
+                with self._connection.transaction(claim):
+                    pass
+                break
+            except RepeatedFact:  # two make the session's first lease: the other's is there, or about to be
+                time.sleep(_PAUSE_SECONDS)
+        else:
+            raise StoreError(
+                f"The lease of session {session_id} could not be taken: others were taking it all the time. Try again."
+            )
         self._lease = taken[-1]
         return self._lease
 

@@ -70,7 +70,8 @@ class FillBook:
             self._lineage_of[arriving.exec_id] = arriving.lineage
             self._note_inferred(fill)
             return [FillChange(None, fill, arriving.exec_id), *self._give_way(fill, arriving.quantity)]
-        if arriving.revision > known.execution.revision:
+        is_same = arriving.exec_id == known.execution.exec_id
+        if not is_same and arriving.revision > known.execution.revision:
             corrected = _in_place_of(known, fill)
             self._counting[arriving.lineage] = corrected
             self._lineage_of[arriving.exec_id] = arriving.lineage
@@ -78,11 +79,7 @@ class FillBook:
                 self._inferred[known.execution.client_order_id].remove(arriving.lineage)
             added = arriving.quantity - known.execution.quantity
             return [FillChange(known, corrected, arriving.exec_id), *self._give_way(corrected, added)]
-        if (
-            arriving.exec_id == known.execution.exec_id
-            and known.execution.commission is None
-            and arriving.commission is not None
-        ):
+        if is_same and known.execution.commission is None and arriving.commission is not None:
             told = replace(known, execution=replace(known.execution, commission=arriving.commission))
             self._counting[arriving.lineage] = told
             return [FillChange(known, told, arriving.exec_id)]
