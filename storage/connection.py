@@ -9,20 +9,22 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
 from trading.errors import ConfigurationError, StoreBusy, StoreError, StoreTooNew
 
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # Modest on purpose: the machine also runs Prefect, and a ledger of years needs no more.
     "memory_limit": "1GB",
     # Never reach for the network.
     "autoinstall_known_extensions": False,
 }
+"""How every database is opened here."""
 _THREADS_WRITING = 1
 """Handing a few rows to a pool of threads costs more than writing them."""
 _THREADS_READING = 2
@@ -30,10 +32,25 @@ _PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.005
 _FIRST_BLOCK_AT = 3 * 4096
 """DuckDB's three header pages come before its blocks."""
+_WAITED_FOR_VISITORS_SECONDS = 3.0
+_stuck: set[Path] = set()
+"""Files that this process cannot open any more: DuckDB would wait without end."""
 
 
 class RepeatedFact(StoreError):
     """A key is there already: the transaction wrote nothing and can be done again with repeats absorbed."""
+
+
+class Doorway(Protocol):
+    """Where others come in while the file is open (``storage.door``)."""
+
+    def open_on(self, raw: duckdb.DuckDBPyConnection) -> None:
+        """Let others in."""
+        ...
+
+    def shut(self) -> None:
+        """Send everybody away: DuckDB lets go of the file only when nobody uses it any more."""
+        ...
 
 
 class Connection:
@@ -48,16 +65,23 @@ class Connection:
         self.read_only = read_only
         self._parsed: dict[str, duckdb.Statement] = {}
         self._in_use = threading.RLock()
+        self._doorway: Doorway | None = None
         self._reader, self._writer = self._open()
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
         with translated(self.path, "opened"):
+            if self.path.resolve() in _stuck:
+                raise StoreError(
+                    f"DuckDB gave the database {self.path} up, after a full disk or the like, and does not let go of it in this "
+                    "process. What was committed is intact. Run the command again."
+                )
             threads = _THREADS_READING if self.read_only else _THREADS_WRITING
-            reader = duckdb.connect(str(self.path), self.read_only, _CONFIG | {"threads": threads})
+            reader = duckdb.connect(str(self.path), self.read_only, CONFIG | {"threads": threads})
             try:
                 writer = reader.cursor()
                 for hand in (reader, writer):
                     hand.execute("SET TimeZone = 'UTC'")
+                    hand.execute("SET enable_progress_bar = false")  # it would be printed into the answer
                 writer.execute("PRAGMA disable_optimizer")
                 self._require_whole_file(reader)
             except BaseException:
@@ -132,7 +156,7 @@ class Connection:
             result = self._reader.execute(statements[0])
             return tuple(column[0] for column in result.description or ()), result.fetchall()
         except duckdb.Error as error:
-            raise ConfigurationError(f"The query has no answer: {_first_lines(error, 4)}.") from error
+            raise ConfigurationError(f"The query has no answer: {first_lines(error, 4)}.") from error
 
     @contextlib.contextmanager
     def transaction(self, claim: Callable[[], None] | None = None) -> Iterator[None]:
@@ -177,10 +201,45 @@ class Connection:
         except duckdb.Error:
             self.close()
             with contextlib.suppress(StoreError):  # the error that led here is the one to tell
-                self._reader, self._writer = self._open()
+                self._open_again()
+
+    def _open_again(self) -> None:
+        """Open the file anew after DuckDB gave it up, and the door with it.
+
+        DuckDB waits for everybody who still uses what it gave up, and a visitor who was cut off stays on its list for
+        ever. So this waits for a while only; after that the file can be opened by another process alone.
+        """
+        if self._doorway is None:
+            self._reader, self._writer = self._open()
+            return
+        opened: Future[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]] = Future()
+
+        def open_it() -> None:
+            try:
+                opened.set_result(self._open())
+            except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+                opened.set_exception(error)
+
+        threading.Thread(target=open_it, daemon=True).start()
+        try:
+            self._reader, self._writer = opened.result(_WAITED_FOR_VISITORS_SECONDS)
+        except TimeoutError:
+            _stuck.add(self.path.resolve())
+            return
+        self._doorway.open_on(self._reader)
+
+    def let_in(self, doorway: Doorway | None) -> None:
+        """Let others in through ``doorway`` as long as the file is open; None shuts the one that is there."""
+        if self._doorway is not None:
+            self._doorway.shut()
+        self._doorway = doorway
+        if doorway is not None:
+            doorway.open_on(self._reader)
 
     def close(self) -> None:
         """Let go of the file. What was committed is in it, or in the log beside it that the next opening reads."""
+        if self._doorway is not None:
+            self._doorway.shut()
         for hand in (self._writer, self._reader):
             with contextlib.suppress(duckdb.Error):  # a checkpoint that fails on a full disk loses nothing
                 hand.close()
@@ -193,7 +252,7 @@ def translated(path: Path, verb: str) -> Iterator[None]:
         yield
     except duckdb.ConstraintException as error:
         raise RepeatedFact(
-            f"The database {path} could not be {verb}: {_first_lines(error)}. Nothing of it stayed."
+            f"The database {path} could not be {verb}: {first_lines(error)}. Nothing of it stayed."
         ) from error
     except duckdb.Error as error:
         if isinstance(error, duckdb.TransactionException) and "constraint violat" in str(error):  # found at the COMMIT
@@ -228,7 +287,7 @@ def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:
         )
     if any(sign in lowered for sign in ("no space left", "file too large", "disk quota", "not enough space")):
         return StoreError(
-            f"The disk is full: the database {path} could not be {verb} ({_first_lines(error)}). The last step was rolled back "
+            f"The disk is full: the database {path} could not be {verb} ({first_lines(error)}). The last step was rolled back "
             "and what was committed before is intact. Make room and run the same command again."
         )
     if "not a valid duckdb" in lowered:
@@ -241,7 +300,7 @@ def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:
         or isinstance(error, duckdb.SerializationException)
     ):
         return StoreError(
-            f"The database {path} is damaged or truncated: {_first_lines(error)}. Restore it from a copy, "
+            f"The database {path} is damaged or truncated: {first_lines(error)}. Restore it from a copy, "
             "or name another file with --db."
         )
     if "is a directory" in lowered:
@@ -252,15 +311,15 @@ def _explained(path: Path, verb: str, error: duckdb.Error) -> StoreError:
         )
     if any(sign in lowered for sign in ("permission denied", "read-only file system", "operation not permitted")):
         return StoreError(
-            f"The database {path} may not be {verb}: {_first_lines(error)}. "
+            f"The database {path} may not be {verb}: {first_lines(error)}. "
             f"Allow writing to {path.name} and to its directory {path.parent}, or name another file with --db."
         )
     return StoreError(
-        f"The database {path} could not be {verb}: {_first_lines(error)}. What was committed before is intact."
+        f"The database {path} could not be {verb}: {first_lines(error)}. What was committed before is intact."
     )
 
 
-def _first_lines(error: duckdb.Error, count: int = 2) -> str:
+def first_lines(error: duckdb.Error | str, count: int = 2) -> str:
     """DuckDB's own words without its stack traces and hints at its manual."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:count]).rstrip(".")

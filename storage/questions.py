@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.reading import halt_of, session_record_of, utc, utc_or_none
-from storage.store import Store, open_store
+from storage.store import Store
+from storage.visit import read_from
 from trading.decisions import EquityPoint, Halt
 from trading.differences import Discrepancy
 from trading.sessions import SessionRecord
@@ -74,11 +75,10 @@ def ask(path: Path, sql: str) -> Answer:
     """Run one reading query on the database at ``path``.
 
     Raises ``ConfigurationError`` with DuckDB's own words where the query is wrong or would write, ``StoreError`` where
-    the database cannot be opened.
+    the database can neither be opened nor asked at its holder's.
     """
-    with open_store(path, read_only=True) as store:
-        columns, rows = store.connection.answer(sql)
-        return Answer(columns, tuple(tuple(_aware(value) for value in row) for row in rows))
+    columns, rows = read_from(path, lambda store: store.connection.answer(sql))
+    return Answer(columns, tuple(tuple(_aware(value) for value in row) for row in rows))
 
 
 def _aware(value: object) -> object:

@@ -70,7 +70,7 @@ def _make(path: Path) -> None:
         finally:
             connection.close()
         with contextlib.suppress(FileExistsError):  # another process was quicker: its database is as good
-            _give_name(draft, path)
+            give_name(draft, path)
     except StoreError as error:
         raise type(error)(str(error).replace(str(draft), str(path)).replace(draft.name, path.name)) from error
     except OSError as error:
@@ -103,7 +103,8 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _give_name(draft: Path, path: Path) -> None:
+def give_name(draft: Path, path: Path) -> None:
+    """Let the finished file ``draft`` be found at ``path``; raises ``FileExistsError`` where there is one already."""
     try:
         os.link(draft, path)  # unlike a rename, never replaces a file
     except FileExistsError:

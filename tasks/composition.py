@@ -15,6 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from storage.door import open_door
 from storage.questions import accounts_of
 from storage.store import Store, open_store
 from trading.account_at_rest import reconciler_at_rest
@@ -146,6 +147,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         )
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(open_store(settings.store.path))
+        stack.enter_context(open_door(store, settings.store.serve))
         bars = source if source is not None else store.bars_of(settings.session.timeframe)
         day = session_date or _next_date(settings, kind, account, store, bars)
         calendar = TradingCalendar(settings.session.exchange, day)

@@ -301,6 +301,8 @@ class StoreSettings(Section):
 
     path: Path = Path("openbell.duckdb")
     """DuckDB file of the ledger and the bars."""
+    serve: bool = True
+    """Whether other processes of the same user on this machine can ask the database while a session runs (`openbell sql`, `openbell report`, `openbell snapshot`). They read and change nothing."""
 
 
 class Settings(Section):

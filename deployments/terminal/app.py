@@ -12,6 +12,7 @@ from deployments.terminal.halts import halt, resume
 from deployments.terminal.import_bars import import_bars
 from deployments.terminal.report import report
 from deployments.terminal.session import session
+from deployments.terminal.snapshot import snapshot
 from deployments.terminal.sql import sql
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command("halt")(halt)
 app.command("resume")(resume)
 app.command("report")(report)
 app.command("sql")(sql)
+app.command("snapshot")(snapshot)
 
 
 def _show_version(asked: bool) -> None:

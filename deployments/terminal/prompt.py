@@ -40,10 +40,9 @@ def ask_at_prompt(path: Path, as_json: bool) -> None:
 
 def answer_nothing(path: Path) -> None:
     """Say at once when there is no such database."""
-    from storage.store import open_store
+    from storage.visit import read_from
 
-    with open_store(path, read_only=True):
-        pass
+    read_from(path, lambda _: None)
 
 
 def _answer(path: Path, query: str, as_json: bool) -> None:

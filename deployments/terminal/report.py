@@ -36,10 +36,12 @@ def _report(settings: Settings, day: date, as_json: bool) -> None:
     from deployments.terminal.closing_facts import closing_facts, report_answer
     from deployments.terminal.closing_summary import show_closing_summary
     from storage.questions import sessions_on
-    from storage.store import open_store
+    from storage.visit import read_from
 
-    with open_store(settings.store.path, read_only=True) as store:
-        sessions = [closing_facts(store, record.session_id) for record in sessions_on(store, day)]
+    sessions = read_from(
+        settings.store.path,
+        lambda store: [closing_facts(store, record.session_id) for record in sessions_on(store, day)],
+    )
     if not sessions:
         raise ConfigurationError(_nothing_on(settings, day))
     if as_json:
@@ -53,10 +55,9 @@ def _report(settings: Settings, day: date, as_json: bool) -> None:
 
 def _nothing_on(settings: Settings, day: date) -> str:
     from storage.questions import session_dates
-    from storage.store import open_store
+    from storage.visit import read_from
 
-    with open_store(settings.store.path, read_only=True) as store:
-        days = session_dates(store)
+    days = read_from(settings.store.path, session_dates)
     if not days:
         return f"The database {settings.store.path} has no session at all. Trade one with 'openbell session'."
     before = [other for other in days if other < day][-_NEAREST:]

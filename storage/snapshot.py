@@ -1,0 +1,109 @@
+"""A copy of the whole database at one moment, for any other tool, also while a session trades.
+
+The rule: what is in the copy was all there at one point between two commits. The copy gets its name when it is whole.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from storage.connection import CONFIG, Connection, translated
+from storage.extensions import load_quack, quoted
+from storage.schema import migrate
+from storage.store import Store, give_name
+from storage.visit import Visit, read_from
+from trading.errors import ConfigurationError, StoreError
+
+_MADE_BY_MIGRATING = "schema_migrations"
+
+
+def write_snapshot(path: Path, copy: Path, replace: bool = False) -> dict[str, int]:
+    """Copy the database at ``path``, wherever it is, into the new file ``copy``; returns rows by table.
+
+    Tables, views, macros and comments are all there. Raises ``ConfigurationError`` where ``copy`` exists and
+    ``replace`` is not said, ``StoreError`` where either cannot be opened; then there is no new file.
+    """
+    _require_room_for(path, copy, replace)
+    draft = copy.with_name(f".{copy.name}.{os.getpid()}.new")
+    try:
+        rows = read_from(path, lambda store: _copied(store, draft))
+        if replace:
+            draft.replace(copy)
+        else:
+            give_name(draft, copy)
+    except FileExistsError as error:
+        raise ConfigurationError(f"The file {copy} appeared meanwhile. Name another one.") from error
+    except OSError as error:
+        raise StoreError(
+            f"The copy {copy} could not be written: {error.strerror or error}. Name another file."
+        ) from error
+    except StoreError as error:
+        raise type(error)(str(error).replace(str(draft), str(copy)).replace(draft.name, copy.name)) from error
+    finally:
+        _remove(draft)
+    return rows
+
+
+def _require_room_for(path: Path, copy: Path, replace: bool) -> None:
+    if not copy.exists():
+        return
+    if copy.is_dir():
+        raise ConfigurationError(f"{copy} is a directory. Name a file in it for the copy.")
+    if path.exists() and copy.samefile(path):
+        raise ConfigurationError(f"{copy} is the database itself. Name another file for the copy.")
+    if not replace:
+        raise ConfigurationError(f"The file {copy} is there already. Name another one, or write over it with --force.")
+
+
+def _copied(store: Store, draft: Path) -> dict[str, int]:
+    """Fill a new database at ``draft``; rows by table."""
+    _remove(draft)
+    connection = Connection(draft)
+    try:
+        migrate(connection)
+        tables = [
+            name
+            for (name,) in connection.rows(
+                "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND table_name <> ? ORDER BY table_name",
+                [_MADE_BY_MIGRATING],
+            )
+        ]
+    finally:
+        connection.close()
+    with translated(draft, "written"), duckdb.connect(str(draft), config=CONFIG | {"threads": 1}) as raw:
+        raw.execute("SET TimeZone = 'UTC'")
+        with _standing_still(store, raw) as source:
+            raw.execute("BEGIN")
+            rows = {table: _copy_table(raw, table, source.format(table=table)) for table in tables}
+            raw.execute("COMMIT")
+        return rows
+
+
+def _copy_table(raw: duckdb.DuckDBPyConnection, table: str, source: str) -> int:
+    row = raw.execute(f"INSERT INTO main.{table} BY NAME FROM {source}").fetchone()
+    return int(row[0]) if row else 0
+
+
+@contextlib.contextmanager
+def _standing_still(store: Store, raw: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """The database as it is at one moment, attached to ``raw``; gives what reads all of ``{table}``."""
+    if not isinstance(store.connection, Visit):
+        # Open for reading, here and by ``store``: nobody can write meanwhile.
+        raw.execute(f"ATTACH {quoted(str(store.path))} AS source (READ_ONLY)")
+        yield "source.main.{table}"
+        return
+    load_quack(raw)
+    store.connection.attach_to(raw, "source")
+    # One transaction on the holder's side: all tables are seen as of its beginning, whatever is committed since.
+    raw.execute("FROM quack_query_by_name('source', 'BEGIN TRANSACTION READ ONLY')").fetchall()
+    yield "quack_query_by_name('source', 'FROM main.{table}')"
+    raw.execute("FROM quack_query_by_name('source', 'COMMIT')").fetchall()
+
+
+def _remove(draft: Path) -> None:
+    for leftover in (draft, draft.with_name(draft.name + ".wal")):
+        with contextlib.suppress(OSError):  # it was never made, or the directory is gone
+            leftover.unlink(missing_ok=True)
