@@ -474,7 +474,7 @@ def test_a_visitor_who_stays_cannot_make_the_holder_wait_for_ever(store: Store, 
         give_up(store)
     with pytest.raises(StoreError):
         store.connection.rows("SELECT count(*) FROM fills")
-    with pytest.raises(StoreError, match="gave the database .* up"), open_store(store.path):
+    with pytest.raises(StoreError, match=r"gave the database .* up"), open_store(store.path):
         pass
     assert time.monotonic() - started < 10
 
