@@ -97,8 +97,14 @@ _STEPS = {1: _VERSION_1, 2: _VERSION_2}
 
 def version_of(connection: sqlite3.Connection) -> tuple[int, set[str]]:
     """The format's version (0: an empty file) and the names of all tables; changes nothing."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return version, {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    # One view of the file: another process may be making it.
+    connection.execute("BEGIN")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    finally:
+        connection.execute("COMMIT")
+    return version, tables
 
 
 def is_foreign(version: int, tables: set[str]) -> bool:
