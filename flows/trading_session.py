@@ -29,6 +29,7 @@ from tasks.session_steps import (
     load_warmup,
     open_session,
     reconcile,
+    reconcile_if_due,
     route,
     trade_bar,
     trade_chunk,
@@ -142,6 +143,7 @@ def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:
     traded = 0
     for moment, findings in moments:
         label = bar_label(agent, moment.bar_time)
+        reconcile_if_due(agent, moment.bar_time)
         if plan.granularity is Granularity.STAGE:
             route(agent, assess(agent, decide(agent, moment, findings, label), label), label)
         else:

@@ -78,7 +78,7 @@ def validate_bars(agent: OrchestratorAgent) -> list[DataFinding]:
 
 @task(
     name="reconcile",
-    task_run_name="reconcile at the {stage}",
+    task_run_name="reconcile: {stage}",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=_READ_RETRIES,
@@ -86,10 +86,21 @@ def validate_bars(agent: OrchestratorAgent) -> list[DataFinding]:
     retry_condition_fn=_gave_no_answer,
 )
 def reconcile(agent: OrchestratorAgent, stage: str) -> list[Discrepancy]:
-    """Compare ledger and broker. Safe to repeat: executions are booked by id, the rest only reads."""
+    """Compare ledger and broker and repair the ledger. Safe to repeat: what is booked is booked by its id."""
     found = agent.reconcile(stage)
     get_run_logger().info("session_id=%s stage=%s discrepancies=%d", agent.session_id, stage, len(found))
     return found
+
+
+def reconcile_if_due(agent: OrchestratorAgent, bar_time: datetime) -> None:
+    """Between two bars, a comparison where one is due; not retried, because the next bar asks again."""
+    stage = agent.reconciliation_due(bar_time)
+    if stage is None:
+        return
+    try:
+        reconcile.with_options(retries=0)(agent, stage)
+    except BrokerUnavailable as error:
+        get_run_logger().warning("session_id=%s not reconciled: %s", agent.session_id, error)
 
 
 @task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False, retries=0)
@@ -148,6 +159,7 @@ def trade_chunk(agent: OrchestratorAgent, moments: "Chunk", label: str) -> int:
     del label
     processed = 0
     for moment, findings in moments:
+        agent.reconcile_if_due(moment.bar_time)
         agent.process_new_bar(moment, findings)
         processed += 1
     return processed

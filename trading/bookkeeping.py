@@ -1,36 +1,78 @@
 """The broker's news, taken into the book and written down."""
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from trading.calendar import TradingHours
+from trading.differences import ExternalFill
 from trading.order_router import OrderRouter
-from trading.orders import Fill
+from trading.orders import Execution, Fill
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
 from trading.sessions import SessionRecord
 
 
-def book_reports(
-    router: OrderRouter, tracker: PnLTracker, record: SessionRecord, entries: LedgerEntries, bar_time: datetime
-) -> list[Fill]:
-    """Book what the broker has reported since the last time; returns the fills that were new.
+@dataclass(frozen=True, slots=True)
+class Bookkeeper:
+    """Books for one session. ``bar_length`` and ``hours`` say which bar an execution belongs to."""
 
-    What was booked before changes nothing, save that a commission can become known. Steps, fills and the positions they
-    changed are added to ``entries``.
-    """
-    events, fills = router.collect()
-    if not events and not fills:
-        return []
-    entries.order_events += events
-    booked, restated = [], []
-    for fill in fills:
-        if tracker.awaits_commission(fill.execution):
-            restated.append(fill)
-        if tracker.update_position(fill):
-            router.note_fill(fill.execution)
-            booked.append(fill)
-    entries.fills += booked + restated
-    entries.positions += [
-        tracker.snapshot(record.session_id, record.account, bar_time, symbol)
-        for symbol in dict.fromkeys(fill.execution.symbol for fill in booked + restated)
-    ]
-    return booked
+    router: OrderRouter
+    tracker: PnLTracker
+    record: SessionRecord
+    hours: TradingHours
+    bar_length: timedelta
+
+    def book_reports(self, entries: LedgerEntries, at: datetime) -> list[Fill]:
+        """Book what the broker has reported since the last time; returns the fills that were new.
+
+        What was booked before changes nothing, save that a commission can become known and a correction replaces what it
+        corrects. Steps, fills and the positions they changed are added to ``entries``; executions of orders that were
+        made elsewhere are written down as such and are no part of the book.
+        """
+        news = self.router.collect()
+        if not news:
+            return []
+        entries.order_events += news.events
+        entries.external_fills += [external_fill(execution, self.record.account, at) for execution in news.external]
+        return self.book(news.fills, entries)
+
+    def book(self, fills: list[Fill], entries: LedgerEntries) -> list[Fill]:
+        """Book these fills as ``book_reports`` does."""
+        new, changed = [], []
+        for fill in fills:
+            execution = fill.execution
+            known = self.tracker.knows(execution)
+            if self.tracker.update_position(fill):
+                changed.append(fill)
+                self.router.note_fill(execution.client_order_id, self.tracker.filled_of(execution.client_order_id))
+                if not known:
+                    new.append(fill)
+        entries.fills += changed
+        moved = {fill.execution.symbol: fill.execution.executed_at for fill in changed}
+        entries.positions += [
+            self.tracker.snapshot(self.record.session_id, self.record.account, self._bar_of(executed_at), symbol)
+            for symbol, executed_at in moved.items()
+        ]
+        return new
+
+    def _bar_of(self, moment: datetime) -> datetime:
+        """The open of the bar in which something happened: the same bar whenever it was learned of."""
+        return self.hours.opens_at + (moment - self.hours.opens_at) // self.bar_length * self.bar_length
+
+
+def external_fill(execution: Execution, account: str, seen_at: datetime) -> ExternalFill:
+    """An execution of an order that was made elsewhere, to be written down."""
+    return ExternalFill(
+        account,
+        execution.exec_id,
+        execution.client_order_id,
+        execution.symbol,
+        execution.side,
+        execution.quantity,
+        execution.price,
+        execution.commission,
+        execution.executed_at,
+        execution.lineage,
+        execution.revision,
+        seen_at,
+    )

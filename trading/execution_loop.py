@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.bars import BarSlice
-from trading.bookkeeping import book_reports
+from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
 from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
 from trading.errors import BrokerUnavailable, StoppedEarly
@@ -116,6 +116,7 @@ class ExecutionLoop:
         self._flattened = 0
         self.risk_events = RiskEventHandler(observers)
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events)
+        self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length)
 
     # Observing
 
@@ -150,17 +151,9 @@ class ExecutionLoop:
 
         Raises ``BrokerUnavailable``, after all of them were tried, when an ask did not reach the broker.
         """
-        entries = LedgerEntries()
         asked = list(self._router.get_open_orders())
-        for order_id in asked:
-            entries.order_events += self._router.cancel_order(order_id, at)
-        self._ledger.commit(self.record.session_id, entries)
-        open_still = self._router.get_open_orders()
-        unasked = [
-            order_id
-            for order_id in asked
-            if order_id in open_still and open_still[order_id].status is not OrderStatus.CANCEL_PENDING
-        ]
+        self._router.execute(asked, (), at)
+        unasked = sorted(self._router.cancels_not_sent)
         if unasked:
             raise BrokerUnavailable(f"the cancel of {', '.join(unasked)} did not reach the broker")
         return asked
@@ -184,7 +177,7 @@ class ExecutionLoop:
             price = self._tracker.price(symbol)
             if delta.side is None or price is None:
                 continue
-            intent = self._router.intent(symbol, delta.side, delta.quantity, price, decided_on, at, leg)
+            intent = self._router.market_intent(symbol, delta.side, delta.quantity, price, decided_on, at, leg)
             approved.append(ApprovedOrder(intent, PreTradeVerdict(delta.quantity, ())))
         entries.order_events += self._router.place_orders(approved)
         self._ledger.commit(self.record.session_id, entries)
@@ -282,10 +275,10 @@ class ExecutionLoop:
         bar_time = decided.moment.bar_time
         entries = decided.entries
         at = bar_time + self.bar_length
-        for order_id in assessed.cancels:
-            entries.order_events += self._router.cancel_order(order_id, at)
-        if assessed.approved:
-            entries.order_events += self._router.place_orders(assessed.approved)
+        if assessed.cancels or assessed.approved:
+            entries.order_events += self._router.execute(assessed.cancels, assessed.approved, at)
+        entries.order_events += self._after_interruption(at)
+        self._stop_what_never_arrives(assessed.approved, at, entries)
         entries.risk_checks += assessed.checks
         equity = self._tracker.equity_point(self.record.session_id, bar_time)
         entries.equity.append(equity)
@@ -298,7 +291,7 @@ class ExecutionLoop:
 
     def book_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
         """Take the broker's news into the book and into ``entries``."""
-        for fill in book_reports(self._router, self._tracker, self.record, entries, bar_time):
+        for fill in self.bookkeeper.book_reports(entries, bar_time):
             self.announce(HookEvent.TRADE_EXECUTED, bar_time, {"fill": fill})
 
     def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
@@ -332,10 +325,34 @@ class ExecutionLoop:
     def _ask_for_unconfirmed(self, at: datetime) -> list[OrderEvent]:
         """What became of orders whose sending was not confirmed; a broker that is silent is asked at the next bar."""
         try:
-            return self._router.resolve(at, still_to_come=lambda _: False)
+            return self._router.resolve(at)
         except BrokerUnavailable as error:
             _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
             return []
+
+    def _after_interruption(self, at: datetime) -> list[OrderEvent]:
+        """The first bar after a restart is done: orders that it did not decide again are asked for."""
+        try:
+            return self._router.bar_done(at)
+        except BrokerUnavailable as error:
+            _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
+            return []
+
+    def _stop_what_never_arrives(self, sent: Iterable[ApprovedOrder], at: datetime, entries: LedgerEntries) -> None:
+        """A symbol whose orders keep getting lost is halted for the rest of the session: sending more is guessing."""
+        for symbol in {order.intent.symbol for order in sent}:
+            lost = self._router.exhausted(symbol)
+            if lost is None or self.gate.halted_for(symbol) is not None:
+                continue
+            halt = Halt(
+                f"symbol:{symbol}",
+                f"{lost} orders of {symbol} in a row never reached the broker",
+                at,
+                self.hours.closes_at,
+                self.record.session_id,
+            )
+            entries.halts.append(halt)
+            self.gate.take_up_halts([halt])
 
     def _tell(self, assessed: AssessedBar, equity: EquityPoint) -> None:
         bar_time = assessed.decided.moment.bar_time

@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_us
-from trading.bookkeeping import book_reports
+from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
 from trading.decisions import Action
 from trading.hooks import Observers
 from trading.market_window import HistoryWindow
 from trading.money import from_micros, to_micros
 from trading.order_router import OrderRouter, OrderScope
+from trading.orders import OpenOrder
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Broker, Clock, Ledger, LedgerEntries, Policy, ReplayBlock, SimulatedMarket
 from trading.risk_callbacks import RiskEventHandler
@@ -133,6 +134,7 @@ class HistoryReplay:
         self._orders = 0
         self._fills = 0
         self._symbol_bars = 0
+        self._left_open: list[OpenOrder] = []
 
     def run(self, bars: Mapping[str, BarColumns], sessions: Sequence[TradingHours]) -> ReplayOutcome:
         """Trade ``sessions`` (ascending) over ``bars``, which may begin earlier (warmup); commits as it goes."""
@@ -165,18 +167,26 @@ class HistoryReplay:
         tracker.roll_day()
         scope = OrderScope(record.session_id, record.strategy, self._account, hours.session_date)
         entries = self._pending.entries
-        router = OrderRouter(scope, self._settings.sizing, self._settings.orders, self._broker, entries.intents.extend)
+        router = OrderRouter(scope, self._settings.sizing, self._settings.orders, self._broker, entries.add)
+        router.recover(self._left_open)
+        bookkeeper = Bookkeeper(router, tracker, record, hours, self._bar_length)
         gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
         columns = _Columns(*(np.zeros(size, dtype=np.int64) for size in (panel.close.shape, *[len(panel.time)] * 4)))
-        self._walk(panel, columns, record, gate, router)
+        self._walk(panel, columns, gate, router, bookkeeper)
         if len(panel.time):
             self._mark(panel.close[-1].tolist())
         self._market.end_of_session(hours.closes_at)
-        book_reports(router, tracker, record, entries, hours.closes_at)
+        self._fills += len(bookkeeper.book_reports(entries, hours.closes_at))
+        self._left_open = list(router.get_open_orders().values())
         self._finish(record, panel, columns)
 
     def _walk(
-        self, panel: _Panel, columns: _Columns, record: SessionRecord, gate: RiskGate, router: OrderRouter
+        self,
+        panel: _Panel,
+        columns: _Columns,
+        gate: RiskGate,
+        router: OrderRouter,
+        bookkeeper: Bookkeeper,
     ) -> None:
         """From one bar on which something can happen to the next; those between are valued as columns."""
         count = len(panel.time)
@@ -190,7 +200,7 @@ class HistoryReplay:
             if following > row:
                 following = self._value_quietly(slice(row, following), panel, columns, expected, gate)
             if following < count:
-                self._trade_bar(following, panel, columns, record, gate, router, working)
+                self._trade_bar(following, panel, columns, gate, router, bookkeeper, working)
             row = following + 1
 
     def _take_up_book(self) -> None:
@@ -253,9 +263,9 @@ class HistoryReplay:
         row: int,
         panel: _Panel,
         columns: _Columns,
-        record: SessionRecord,
         gate: RiskGate,
         router: OrderRouter,
+        bookkeeper: Bookkeeper,
         working: Mapping[int, int],
     ) -> None:
         """One bar on which something may happen, by the parts of the live path and in their order."""
@@ -269,7 +279,7 @@ class HistoryReplay:
                 if present[column]
             }
             self._market.see(BarSlice(bar_time, bars))
-            booked = book_reports(router, self._tracker, record, entries, bar_time)
+            booked = bookkeeper.book_reports(entries, bar_time)
             if booked:
                 self._fills += len(booked)
                 self._take_up_book()
@@ -311,10 +321,9 @@ class HistoryReplay:
         for column in wanting:
             action = _ACTIONS[int(panel.action[row, column])]
             target[column] = gate.assess(action, self._symbols[column], bar_time, self._window, assessment)
-        for order_id in assessment.cancels:
-            entries.order_events += router.cancel_order(order_id, bar_time + self._bar_length)
-        if assessment.approved:
-            entries.order_events += router.place_orders(assessment.approved)
+        if assessment.cancels or assessment.approved:
+            at = bar_time + self._bar_length
+            entries.order_events += router.execute(assessment.cancels, assessment.approved, at)
             self._orders += len(assessment.approved)
         entries.risk_checks += assessment.checks
 

@@ -7,23 +7,32 @@ steps is the order of ``run_session``.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
 
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
 from trading.decisions import Action, DataFinding, Halt
-from trading.differences import Discrepancy
-from trading.errors import AlreadyTraded, Halted, RefusedToTrade, StoppedEarly, StoreError, Unreconciled
+from trading.differences import Discrepancy, DiscrepancyKind, Reconciliation
+from trading.errors import (
+    AlreadyTraded,
+    BrokerUnavailable,
+    Halted,
+    LeaseLost,
+    RefusedToTrade,
+    StoppedEarly,
+    StoreError,
+    Unreconciled,
+)
 from trading.execution_loop import AssessedBar, DecidedBar, ExecutionLoop, RoutedBar
 from trading.hooks import Callback, HookEvent, Observers, session_observers
+from trading.lease_keeper import LeaseKeeper
+from trading.leases import Runner
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
-from trading.orders import OpenOrder, OrderEvent, OrderIntent
+from trading.orders import OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
 from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
-from trading.reconciliation import compare_orders
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport, emergency_stop
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings
@@ -33,7 +42,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TradingPorts:
-    """Everything outside that a session talks to, ready for use. ``clock`` is the session's time, ``wall`` the person's."""
+    """Everything outside that a session talks to, ready for use. ``clock`` is the session's time, ``wall`` the person's.
+
+    ``runner`` is who trades, for the session's lease; without one the session is not guarded against a second runner in
+    the same process.
+    """
 
     calendar: TradingCalendar
     clock: Clock
@@ -43,6 +56,7 @@ class TradingPorts:
     policy: Policy
     ledger: Ledger
     market: SimulatedMarket | None = None
+    runner: Runner | None = None
 
 
 class OrchestratorAgent:
@@ -67,7 +81,19 @@ class OrchestratorAgent:
             ports.feed, ports.calendar, settings.session.timeframe, settings.validation
         )
         scope = OrderScope(self.session_id, settings.strategy, account, hours.session_date)
-        self.order_router = OrderRouter(scope, settings.sizing, settings.orders, ports.broker, self._save_intents)
+        self._lease = LeaseKeeper(ports.ledger, ports.wall)
+        self.order_router = OrderRouter(
+            scope,
+            settings.sizing,
+            settings.orders,
+            ports.broker,
+            self._save,
+            ports.ledger.find_orders,
+            self._settle,
+            self._lease.require,
+        )
+        self._compared_at: datetime | None = None
+        self._connections = ports.broker.connections
         self._warmup: dict[str, BarColumns] = {}
         self._record: SessionRecord | None = None
         self._loop: ExecutionLoop | None = None
@@ -87,6 +113,7 @@ class OrchestratorAgent:
             self.validate_data()
             self.reconcile("open")
             for moment, findings in self.live_bars():
+                self.reconcile_if_due(moment.bar_time)
                 self.process_new_bar(moment, findings)
                 if should_stop():
                     raise StoppedEarly(f"Session {self.session_id} was stopped on request.")
@@ -113,6 +140,8 @@ class OrchestratorAgent:
                 self._record = found
                 return found
         resumed = found if found is not None and found.last_bar_time is not None else None
+        if self._ports.runner is not None:
+            self._lease.take(self.session_id, self._ports.runner)
         self._load_book(resumed)
         self._require_chronology(resumed)
         self._record = record = self._running(resumed)
@@ -173,31 +202,69 @@ class OrchestratorAgent:
         return findings
 
     def reconcile(self, stage: str) -> list[Discrepancy]:
-        """Take the broker's news in, then compare orders, positions and cash, and record what differs.
+        """Take the broker's news in, compare ledger and broker, repair what follows from the broker's own records.
 
-        At the open a difference refuses the session (``Unreconciled``). Raises ``BrokerUnavailable`` when the broker
-        does not answer: silence is never "flat".
+        ``stage`` is open, scheduled, reconnect, close or manual. Symbols whose position cannot be explained are locked until
+        it can; what else is left is recorded. Returns what was found. Raises ``BrokerUnavailable`` when the broker does
+        not answer (silence is never "flat"; no new risk is taken until it has), ``Unreconciled`` at the open when not one
+        symbol of the session may be traded, or the book is not what its fills make it.
         """
+        gate = self.loop.gate
+        try:
+            done = self._reconciled(stage)
+        except BrokerUnavailable as error:
+            gate.lock_everything(f"the broker did not answer the comparison at {self._now.isoformat()}: {error}")
+            raise
+        gate.lock({lock.symbol: lock.reason for lock in self._ports.ledger.locks(self._account)})
+        self._compared_at = self._now
+        self._connections = self._ports.broker.connections
+        if stage == "open":
+            self._require_something_to_trade(done)
+        return list(done.discrepancies)
+
+    def reconciliation_due(self, bar_time: datetime) -> str | None:
+        """The stage of the comparison that is due before the bar of ``bar_time`` is decided; None where none is."""
+        if self._ports.broker.connections != self._connections:
+            return "reconnect"
+        every = self.settings.reconciliation.every_minutes
+        if every is None or self._compared_at is None:
+            return None
+        return "scheduled" if bar_time - self._compared_at >= timedelta(minutes=every) else None
+
+    def reconcile_if_due(self, bar_time: datetime) -> None:
+        """Do what ``reconciliation_due`` says; a broker that is silent is asked again before the next bar."""
+        stage = self.reconciliation_due(bar_time)
+        if stage is None:
+            return
+        try:
+            self.reconcile(stage)
+        except BrokerUnavailable as error:
+            _log.warning("not reconciled session_id=%s stage=%s error=%s", self.session_id, stage, error)
+
+    def _reconciled(self, stage: str) -> Reconciliation:
         at = self._now
         # News comes once: it is committed before the broker is asked anything that it may not answer.
         self._book_news(at)
-        self._committed(self.order_router.resolve(at, self._still_to_come))
+        self._committed(self.order_router.resolve(at))
         self._book_news(at)
-        account = self.order_router.broker_account()
-        found = self.pnl_tracker.synchronize_portfolio_state_with_broker(account)
-        found += compare_orders(self.order_router.get_open_orders().values(), account)
-        if stage == "close":
-            found += self._compare_with_rebuild()
-        self._ports.ledger.record_reconciliation(self.session_id, at, stage, found)
-        if found and stage == "open":
-            first = found[0]
-            raise Unreconciled(
-                f"Ledger and broker of account {self._account} disagree in {len(found)} point(s); first: "
-                f"{first.kind} {first.subject}: ledger {first.ours}, broker {first.brokers}; {first.proposed_repair}. "
-                "Nothing is traded until they agree. All points: "
-                f"openbell sql \"select * from discrepancies where session_id = '{self.session_id}'\"."
-            )
-        return found
+        return self.reconciler.reconcile(stage, at)
+
+    def _require_something_to_trade(self, done: Reconciliation) -> None:
+        locked = {lock.symbol for lock in self._ports.ledger.locks(self._account)}
+        broken = [found for found in done.remaining if found.kind is DiscrepancyKind.BOOK]
+        if not broken and not locked.issuperset(self.settings.session.symbols):
+            return
+        first = next((found for found in done.remaining if found in broken or found.symbol in locked), None)
+        said = (
+            ""
+            if first is None
+            else f"; first: {first.kind} {first.subject}: ledger {first.ours}, broker {first.brokers}; {first.proposed_repair}"
+        )
+        raise Unreconciled(
+            f"Ledger and broker of account {self._account} disagree in {len(done.remaining)} point(s){said}. Nothing is "
+            f"traded until they agree: look with 'openbell reconcile --account {self._account}'. All points: "
+            f"openbell sql \"select * from discrepancies where session_id = '{self.session_id}'\"."
+        )
 
     def live_bars(self) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
         """The session's bars as they come, validated; those processed before a restart are not repeated.
@@ -245,6 +312,7 @@ class OrchestratorAgent:
     def close_session(self, state: SessionState, reason: str = "") -> SessionSummary:
         """Write the session's end and let the observers finish; returns what it came to."""
         self._ports.ledger.close_session(self.session_id, state, self._ports.wall.now(), reason)
+        self._lease.give_back()
         self.loop.announce_stop({"state": state, "reason": reason})
         self._observers.close()
         return self.summary()
@@ -259,8 +327,10 @@ class OrchestratorAgent:
         state = SessionState.REFUSED if refused else SessionState.STOPPED
         try:
             self.close_session(state, reason or type(error).__name__)
-        except StoreError:
+        except (StoreError, LeaseLost):
             _log.exception("session end not recorded session_id=%s", self.session_id)
+        finally:
+            self._lease.give_back()
 
     def summary(self) -> SessionSummary:
         """What the session came to, from the ledger alone."""
@@ -342,8 +412,14 @@ class OrchestratorAgent:
         settings = self.settings
         return max(self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars)
 
-    def _save_intents(self, intents: Sequence[OrderIntent]) -> None:
-        self._ports.ledger.commit(self.session_id, LedgerEntries(intents=list(intents)))
+    def _save(self, entries: LedgerEntries) -> None:
+        self._ports.ledger.commit(self.session_id, entries)
+
+    def _settle(self) -> None:
+        """Wait as long as an order can still turn up at the broker. A simulated one has it or has not."""
+        if self._ports.market is None:
+            wall = self._ports.wall
+            wall.wait_until(wall.now() + timedelta(seconds=float(self.settings.orders.settle_seconds)))
 
     def _book_news(self, at: datetime) -> None:
         entries = LedgerEntries()
@@ -356,12 +432,20 @@ class OrchestratorAgent:
             self._ports.ledger.commit(self.session_id, LedgerEntries(order_events=events))
         return events
 
-    def _still_to_come(self, order: OpenOrder) -> bool:
-        """Whether the bar of this order is about to be processed again."""
-        if order.intent.session_id != self.session_id:
-            return False
-        last = self.loop.last_bar_time
-        return last is None or order.intent.bar_time > last
+    def _decided_again(self, resumed: SessionRecord | None) -> Callable[[OpenOrder], bool]:
+        """Whether an interrupted bar that comes again has decided this order, or its cancel."""
+        length = self.settings.session.timeframe.length
+        last = None if resumed is None else resumed.last_bar_time
+
+        def again(order: OpenOrder) -> bool:
+            if order.intent.session_id == self.session_id and (last is None or order.intent.bar_time > last):
+                return True
+            asked = order.cancel_asked_at
+            if order.status is not OrderStatus.CANCEL_PENDING or asked is None:
+                return False
+            return asked > (self.hours.opens_at if last is None else last + length)
+
+        return again
 
     def _load_book(self, resumed: SessionRecord | None) -> None:
         ledger = self._ports.ledger
@@ -375,7 +459,7 @@ class OrchestratorAgent:
         if resumed is not None:
             todays = [fill for fill in fills if fill.session_id == self.session_id]
             self.pnl_tracker.resume_day(resumed.starting_equity, resumed.starting_realized_pnl, todays)
-        self.order_router.recover(ledger.open_orders(self._account))
+        self.order_router.recover(ledger.open_orders(self._account), self._decided_again(resumed))
 
     def _running(self, resumed: SessionRecord | None) -> SessionRecord:
         if resumed is not None:
@@ -431,24 +515,6 @@ class OrchestratorAgent:
             f"on {self.hours.session_date.isoformat()} would trade in its past. Name another account (--account) or "
             "use another database (--db)."
         )
-
-    def _compare_with_rebuild(self) -> list[Discrepancy]:
-        """The book must equal a fold over the ledger's fills; anything else is a bug worth stopping for."""
-        rebuilt = PnLTracker(self.settings.book.cost_basis)
-        ours = self.pnl_tracker
-        fills = self._ports.ledger.fills(self._account)
-        rebuilt.initialize_portfolio_state(ours.initial_cash, fills, ours.held_prices())
-
-        def facts(book: PnLTracker) -> dict[str, Decimal]:
-            quantities = {symbol: Decimal(book.quantity(symbol)) for symbol in book.held_symbols}
-            return {"cash": book.cash, "realized": book.realized, "basis": book.cost_basis, **quantities}
-
-        snapshot, fold = facts(ours), facts(rebuilt)
-        return [
-            Discrepancy("book", name, str(snapshot.get(name)), str(fold.get(name)), "rebuild the book from its fills")
-            for name in sorted(snapshot.keys() | fold.keys())
-            if snapshot.get(name) != fold.get(name)
-        ]
 
 
 def _what_decides(settings: Settings) -> dict[str, object]:

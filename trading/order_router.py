@@ -1,39 +1,45 @@
 """From a target to an order, and from an order to the broker.
 
-The one rule: an intent is committed under its deterministic id before it is sent, and what became of it is asked by
-that id, never guessed. Sending the same intent again is harmless on this side of the port and on the other.
+The one rule: an intent is committed under its deterministic id before it is sent, a cancel before it is asked for, and what
+became of either is asked by that id, never guessed. Sending the same intent again is harmless on this side of the port
+and on the other.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
 from trading.decisions import Action
 from trading.errors import BrokerUnavailable, OrderRefused, OutcomeUnknown
 from trading.hooks import refuse_inside_hook
-from trading.money import ZERO
+from trading.money import ZERO, round_money
 from trading.orders import (
+    LIMITED,
+    STOPPED,
     Execution,
     Fill,
     OpenOrder,
+    OrderAmendment,
     OrderEvent,
     OrderIntent,
     OrderStatus,
+    OrderType,
     Side,
+    TimeInForce,
     client_order_id,
     may_become,
 )
-from trading.ports import Broker, BrokerAccount, OrderReport
+from trading.ports import Broker, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
 from trading.risk_callbacks import ApprovedOrder
 from trading.settings import OrderSettings, SizingSettings
 from trading.sizing import SizingBasis, shares_for
 
 _log = logging.getLogger(__name__)
 
-
 _UNCONFIRMED = (OrderStatus.CREATED, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN, OrderStatus.CANCEL_PENDING)
+_BASIS_POINTS = Decimal(10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,33 @@ class OrderDelta:
     cancels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the broker reported: steps of orders, executions of orders made here, and those made elsewhere."""
+
+    events: list[OrderEvent] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)
+    external: list[Execution] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.fills or self.external)
+
+
+def _none_found(_ids: Sequence[str]) -> Mapping[str, OpenOrder]:
+    return {}
+
+
+def _nothing() -> None:
+    pass
+
+
 class OrderRouter:
-    """Owns the orders of one session: what is wanted, what is working, what the broker said. One thread at a time."""
+    """Owns the orders of one session: what is wanted, what is working, what the broker said. One thread at a time.
+
+    ``save`` commits what is about to be done; ``find_orders`` tells of orders that the ledger has and this router does
+    not. ``settle`` waits as long as an order can be on its way to the broker after its sending broke. ``may_send`` raises
+    when this runner may send no more.
+    """
 
     def __init__(
         self,
@@ -68,14 +99,25 @@ class OrderRouter:
         sizing: SizingSettings,
         orders: OrderSettings,
         broker: Broker,
-        save_intents: Callable[[Sequence[OrderIntent]], None],
+        save: Callable[[LedgerEntries], None],
+        find_orders: Callable[[Sequence[str]], Mapping[str, OpenOrder]] = _none_found,
+        settle: Callable[[], None] = _nothing,
+        may_send: Callable[[], None] = _nothing,
     ) -> None:
         self._scope = scope
         self._sizing = sizing
         self._settings = orders
         self._broker = broker
-        self._save_intents = save_intents
+        self._save = save
+        self._find_orders = find_orders
+        self._settle = settle
+        self._may_send = may_send
         self._open: dict[str, OpenOrder] = {}
+        self._interrupted: dict[str, OpenOrder] = {}
+        self._held_back: set[str] = set()
+        self._later: list[OrderReport] = []
+        self._never_arrived: dict[str, int] = {}
+        self._not_asked: set[str] = set()
 
     # What is wanted
 
@@ -93,8 +135,7 @@ class OrderRouter:
         so that an order never sells more than is held because a buy might still fill. ``size`` is asked only when a
         new position is opened.
         """
-        working = [order for order in self._open.values() if order.intent.symbol == symbol] if self._open else []
-        expected = position + sum(order.signed_remaining for order in working)
+        expected = position + sum(order.signed_remaining for order in self._working(symbol))
         if action is Action.HOLD:
             return OrderDelta(expected, None, 0, ())
         if action is Action.BUY:
@@ -106,8 +147,11 @@ class OrderRouter:
         return self.delta_to(target, symbol, position)
 
     def delta_to(self, target: int, symbol: str, position: int) -> OrderDelta:
-        """The order between ``position`` with its working orders and ``target``, both signed."""
-        working = [order for order in self._open.values() if order.intent.symbol == symbol] if self._open else []
+        """The order between ``position`` with its working orders and ``target``, both signed.
+
+        Orders that protect a position are no step towards a target; they go when the position they protect is closed.
+        """
+        working = self._working(symbol)
         difference = target - position - sum(order.signed_remaining for order in working)
         if difference == 0:
             return OrderDelta(target, None, 0, ())
@@ -115,8 +159,24 @@ class OrderRouter:
         opposing = [order for order in working if order.intent.side is not side]
         helping = sum(order.signed_remaining for order in working if order.intent.side is side)
         quantity = max((target - position - helping) * side.sign, 0)
+        if side.sign * position < 0:
+            opposing += self._protecting(symbol)
         cancels = tuple(order.intent.client_order_id for order in opposing)
         return OrderDelta(target, side if quantity else None, quantity, cancels)
+
+    def _working(self, symbol: str) -> list[OpenOrder]:
+        if not self._open:
+            return []
+        return [
+            order for order in self._open.values() if order.intent.symbol == symbol and order.intent.parent_id is None
+        ]
+
+    def _protecting(self, symbol: str) -> list[OpenOrder]:
+        return [
+            order
+            for order in self._open.values()
+            if order.intent.symbol == symbol and order.intent.parent_id is not None
+        ]
 
     def intent(
         self,
@@ -128,7 +188,26 @@ class OrderRouter:
         at: datetime,
         leg: str = "main",
     ) -> OrderIntent:
-        """The intent of an order decided on the bar ``bar_time``; the same one always has the same id."""
+        """The intent of an order decided on the bar ``bar_time``; the same one always has the same id.
+
+        Its type and prices are the configured ones, around ``price``.
+        """
+        settings = self._settings
+        kind = settings.order_type
+        beyond = side.sign * price / _BASIS_POINTS
+        return replace(
+            self.market_intent(symbol, side, quantity, price, bar_time, at, leg),
+            order_type=kind,
+            time_in_force=settings.time_in_force,
+            limit_price=round_money(price + beyond * settings.limit_offset_bps) if kind in LIMITED else None,
+            stop_price=round_money(price + beyond * settings.stop_offset_bps) if kind in STOPPED else None,
+            trail_fraction=settings.trail_fraction if kind is OrderType.TRAILING_STOP else None,
+        )
+
+    def market_intent(
+        self, symbol: str, side: Side, quantity: int, price: Decimal, bar_time: datetime, at: datetime, leg: str
+    ) -> OrderIntent:
+        """The same as a market order for the day, whatever type is configured: what has to go, goes."""
         scope = self._scope
         return OrderIntent(
             client_order_id(scope.strategy, scope.account, scope.session_date, bar_time, symbol, leg),
@@ -140,8 +219,8 @@ class OrderRouter:
             quantity,
             price,
             at,
-            self._settings.order_type,
-            self._settings.time_in_force,
+            OrderType.MARKET,
+            TimeInForce.DAY,
         )
 
     @property
@@ -154,21 +233,23 @@ class OrderRouter:
         return sum(
             order.remaining
             for order in self._open.values()
-            if order.intent.symbol == symbol and order.intent.side is side
+            if order.intent.symbol == symbol and order.intent.side is side and order.intent.parent_id is None
         )
 
     def promised_cash(self, position: Callable[[str], int]) -> Decimal:
-        """Money that open orders would bind if they filled at their reference price: all purchases, and sales of more
-        than ``position`` (signed shares held of a symbol)."""
+        """Money that open orders would bind if they filled at their limit or else reference price: all purchases, and
+        sales of more than ``position`` (signed shares held of a symbol)."""
         promised = ZERO
         sold: dict[str, int] = {}
         for order in self._open.values():
             intent, shares = order.intent, order.remaining
+            if intent.parent_id is not None:
+                continue  # it closes what its parent opens
             if intent.side is Side.SELL:
                 before = sold.get(intent.symbol, 0)
                 sold[intent.symbol] = before + shares
                 shares = min(shares, max(before + shares - max(position(intent.symbol), 0), 0))
-            promised += shares * intent.reference_price
+            promised += shares * max(intent.reference_price, intent.limit_price or ZERO)
         return promised
 
     # What is sent
@@ -183,14 +264,32 @@ class OrderRouter:
 
     def place_orders(self, approved: Sequence[ApprovedOrder]) -> list[OrderEvent]:
         """Several orders of one bar: all intents in one commit, then each is sent."""
+        return self.execute((), approved, approved[0].intent.created_at) if approved else []
+
+    def execute(self, cancels: Sequence[str], approved: Sequence[ApprovedOrder], at: datetime) -> list[OrderEvent]:
+        """What a bar came to: all of it saved in one commit, then the cancels asked for, then the orders sent.
+
+        Returns the steps that are not committed yet. Raises as ``place_order``.
+        """
         refuse_inside_hook("an order")
-        intents = [order.intent for order in approved if order.intent.client_order_id not in self._open]
-        if intents:
-            self._save_intents(intents)
-        events: list[OrderEvent] = []
-        for order in approved:
-            events += self._send(order.intent)
-        return events
+        asked = [
+            OrderEvent(order_id, at, OrderStatus.CANCEL_PENDING)
+            for order_id in cancels
+            if order_id in self._open and self._open[order_id].status is not OrderStatus.CANCEL_PENDING
+        ]
+        intents = [
+            order.intent
+            for order in approved
+            if order.intent.client_order_id not in self._open and order.intent.client_order_id not in self._interrupted
+        ]
+        if asked or intents:
+            self._save(LedgerEntries(intents=intents, order_events=asked))
+        unheard = [order_id for order_id in cancels if order_id in self.cancels_not_sent]
+        for event in asked:
+            self._move(event)
+        for order_id in [*(event.client_order_id for event in asked), *unheard]:
+            self._ask_to_cancel(order_id)
+        return [event for order in approved for event in self._send(order.intent)]
 
     def calculate_and_execute_action(
         self,
@@ -210,89 +309,209 @@ class OrderRouter:
         return events if approved is None else events + self.place_order(approved)
 
     def cancel_order(self, client_order_id: str, at: datetime) -> list[OrderEvent]:
-        """Ask the broker to cancel what is left of an open order; that it did comes with ``collect``."""
+        """Ask the broker to cancel what is left of an open order; that it did comes with ``collect``.
+
+        That it is wanted is committed first; a cancel that does not reach the broker is asked for again by ``resolve``.
+        """
         refuse_inside_hook("a cancel")
+        return self.execute((client_order_id,), (), at)
+
+    def replace_order(
+        self,
+        client_order_id: str,
+        at: datetime,
+        *,
+        quantity: int | None = None,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        trail_amount: Decimal | None = None,
+        trail_fraction: Decimal | None = None,
+    ) -> OrderAmendment | None:
+        """Change a working order in place: fewer shares, other prices. None when it is not working.
+
+        What is wanted is committed first. Returns what came of it: ACCEPTED, REJECTED, or SUBMITTED while nobody knows.
+        Raises ``ValueError`` for more shares (they need an order, and risk, of their own) or prices that the order's type
+        does not have.
+        """
+        refuse_inside_hook("an amendment")
         order = self._open.get(client_order_id)
         if order is None or order.status is OrderStatus.CANCEL_PENDING:
-            return []
+            return None
+        wanted = OrderAmendment(
+            client_order_id,
+            order.amendments + 1,
+            at,
+            OrderStatus.SUBMITTED,
+            quantity,
+            limit_price,
+            stop_price,
+            trail_amount,
+            trail_fraction,
+        )
+        amended = wanted.applied_to(order.intent)
+        self._save(LedgerEntries(amendments=[wanted]))
+        order = self._open[client_order_id] = replace(order, amendments=wanted.number)
+        self._may_send()
         try:
-            self._broker.cancel(client_order_id)
-        except BrokerUnavailable as error:
-            # Nothing happened: the order works on, and whoever wants it gone asks again.
-            _log.warning("cancel not sent client_order_id=%s error=%s", client_order_id, error)
-            return []
-        except OutcomeUnknown as error:
-            _log.warning("cancel not confirmed client_order_id=%s error=%s", client_order_id, error)
-        event = OrderEvent(client_order_id, at, OrderStatus.CANCEL_PENDING)
-        return [event] if self._move(event) else []
+            self._broker.replace(wanted)
+            status = OrderStatus.ACCEPTED
+        except OrderRefused as error:
+            _log.warning("amendment refused client_order_id=%s error=%s", client_order_id, error)
+            status = OrderStatus.REJECTED
+        except (OutcomeUnknown, BrokerUnavailable) as error:
+            _log.warning("amendment not confirmed client_order_id=%s error=%s", client_order_id, error)
+            status = self._has_amendment(amended)
+        settled = replace(wanted, status=status)
+        if status is not OrderStatus.SUBMITTED:
+            self._save(LedgerEntries(amendments=[settled]))
+        if status is OrderStatus.ACCEPTED:
+            self._open[client_order_id] = replace(order, intent=amended)
+        return settled
+
+    def _has_amendment(self, amended: OrderIntent) -> OrderStatus:
+        """After silence: whether the broker has the order as amended; SUBMITTED where it does not answer."""
+        try:
+            self._settle()
+            found = self._broker.find_order(amended.client_order_id)
+        except BrokerUnavailable:
+            return OrderStatus.SUBMITTED
+        if found is None:
+            return OrderStatus.REJECTED
+        theirs = (found.quantity, found.limit_price, found.stop_price)
+        same = theirs == (amended.quantity, amended.limit_price, amended.stop_price)
+        return OrderStatus.ACCEPTED if same else OrderStatus.REJECTED
 
     def get_open_orders(self) -> dict[str, OpenOrder]:
         """Orders that may still fill, by client_order_id, oldest first."""
-        return dict(self._open)
+        return self._interrupted | self._open
 
     # What the broker says
 
-    def recover(self, open_orders: Iterable[OpenOrder]) -> None:
-        """Take up the ledger's open orders after a restart; what became of them is asked with ``resolve``."""
-        self._open = {order.intent.client_order_id: order for order in open_orders}
+    def recover(
+        self, open_orders: Iterable[OpenOrder], decided_again: Callable[[OpenOrder], bool] = lambda _: False
+    ) -> None:
+        """Take up the ledger's open orders after a restart; what became of them is asked with ``resolve``.
 
-    def resolve(self, at: datetime, still_to_come: Callable[[OpenOrder], bool]) -> list[OrderEvent]:
+        Those that are ``decided_again`` belong to a bar that was interrupted and comes again: until it has, that bar must
+        find what it found before. Its orders wait aside, cancels that it asked for are open again, and the broker's
+        reports of both are kept for later.
+        """
+        for order in open_orders:
+            order_id = order.intent.client_order_id
+            if not decided_again(order):
+                self._open[order_id] = order
+            elif order.status is OrderStatus.CANCEL_PENDING:
+                self._open[order_id] = replace(
+                    order, status=OrderStatus.PARTIALLY_FILLED if order.filled else OrderStatus.ACCEPTED
+                )
+                self._held_back.add(order_id)
+            else:
+                self._interrupted[order_id] = order
+
+    @property
+    def decided_again(self) -> frozenset[str]:
+        """Orders that an interrupted bar has touched and that wait for it to come again."""
+        return frozenset(self._interrupted) | self._held_back
+
+    def bar_done(self, at: datetime) -> list[OrderEvent]:
+        """The interrupted bar has come again: orders that it did not decide a second time are asked for by id."""
+        if not self._interrupted and not self._held_back:
+            return []
+        left, self._interrupted = self._interrupted, {}
+        self._held_back = set()
+        self._open |= left
+        return self._resolve(left, at)
+
+    def resolve(self, at: datetime) -> list[OrderEvent]:
         """Ask the broker by id for every open order whose sending or cancelling was never confirmed.
 
-        An order that the broker surely never had ends as EXPIRED, unless ``still_to_come``: its bar will be processed
-        again and the same intent sent then. Raises ``BrokerUnavailable`` when the broker does not answer.
+        An order that the broker surely never had ends as EXPIRED: whether it is still wanted is for the next decision, with
+        a fresh look at risk. Raises ``BrokerUnavailable`` when the broker does not answer.
         """
+        return self._resolve(list(self._open), at)
+
+    def _resolve(self, order_ids: Iterable[str], at: datetime) -> list[OrderEvent]:
         events = []
-        for order in list(self._open.values()):
+        for order_id in order_ids:
+            order = self._open[order_id]
             if order.status not in _UNCONFIRMED:
                 continue
-            order_id = order.intent.client_order_id
-            found = self._broker.find_order(order_id)
-            if found is not None:
-                event = OrderEvent(order_id, at, found.status, "found at the broker", found.broker_order_id)
-                # A final status waits for its executions, which come as reports.
-                if found.status is OrderStatus.FILLED:
-                    event = replace(event, status=OrderStatus.ACCEPTED)
-            elif still_to_come(order):
-                del self._open[order_id]
-                continue
+            found = self._find_settled(order_id)
+            if found is None:
+                events.append(self._expire(order, at))
+            elif order.status is OrderStatus.CANCEL_PENDING and not found.status.is_final:
+                self._ask_to_cancel(order_id)
             else:
-                event = OrderEvent(order_id, at, OrderStatus.EXPIRED, "never reached the broker")
-            if self._move(event):
-                events.append(event)
+                events += self._follow(found, at)
         return events
 
-    def collect(self) -> tuple[list[OrderEvent], list[Fill]]:
-        """The broker's news as steps of orders and as fills, in the broker's order; repeats of steps are dropped.
+    @property
+    def cancels_not_sent(self) -> frozenset[str]:
+        """Open orders whose cancel is wanted and has not reached the broker yet."""
+        return frozenset(self._not_asked & self._open.keys())
 
-        Executions are passed on also when their order is not known here: a fill is never lost. The same execution may
-        come again: who books it looks at its id, and says ``note_fill`` when it is new.
+    def exhausted(self, symbol: str) -> int | None:
+        """How many orders of the symbol in a row never reached the broker, once they are as many as one may be sent."""
+        lost = self._never_arrived.get(symbol, 0)
+        return lost if lost >= self._settings.max_attempts else None
+
+    def collect(self) -> News:
+        """The broker's news in the broker's order; repeats of steps are dropped.
+
+        A fill is never lost: one of an order that is over, or of an earlier session, is passed on with its session. The
+        same execution may come again: who books it looks at its lineage, and says ``note_fill``.
         """
-        events: list[OrderEvent] = []
-        fills: list[Fill] = []
-        for report in self._broker.poll():
-            if isinstance(report, Execution):
-                fills.append(Fill(report, self._session_of(report), self._scope.account, self._broker.source))
+        polled = self._broker.poll()
+        if not polled and not self._later:
+            return News()
+        held = self._held_back | self._interrupted.keys()
+        reports = [*self._later, *polled]
+        self._later = [report for report in reports if not isinstance(report, Execution) and _of(report, held)]
+        executions = [report for report in reports if isinstance(report, Execution)]
+        owners = self._sessions_of({execution.client_order_id for execution in executions})
+        news = News()
+        for report in reports:
+            if not isinstance(report, Execution):
+                if not _of(report, held) and (event := self._step(report)) is not None:
+                    news.events.append(event)
+            elif (owner := owners.get(report.client_order_id)) is not None:
+                news.fills.append(Fill(report, owner, self._scope.account, self._broker.source))
             else:
-                event = self._step(report)
-                if event is not None:
-                    events.append(event)
-        return events, fills
+                news.external.append(report)
+        return news
 
-    def note_fill(self, execution: Execution) -> None:
-        """An execution was booked: that much less of its order is working."""
-        order = self._open.get(execution.client_order_id)
-        if order is not None:
-            filled = order.filled + execution.quantity
-            self._open[execution.client_order_id] = OpenOrder(order.intent, order.status, filled)
+    def note_fill(self, client_order_id: str, filled: int) -> None:
+        """So many shares of the order are booked by now."""
+        for orders in (self._open, self._interrupted):
+            order = orders.get(client_order_id)
+            if order is not None:
+                orders[client_order_id] = replace(order, filled=filled)
+
+    def apply(self, event: OrderEvent) -> bool:
+        """Take a step that was learned otherwise; whether the table has it."""
+        return self._move(event)
+
+    def reopen(self, order: OpenOrder) -> None:
+        """Take up an order that works at the broker after all."""
+        self._open[order.intent.client_order_id] = order
 
     def broker_account(self) -> BrokerAccount:
         """The broker's own view, asked anew each time."""
         return self._broker.account()
 
-    def _session_of(self, execution: Execution) -> str:
-        order = self._open.get(execution.client_order_id)
-        return order.intent.session_id if order is not None else self._scope.session_id
+    def _sessions_of(self, order_ids: set[str]) -> dict[str, str]:
+        """The session of each order that was made here."""
+        known = {
+            order_id: order.intent.session_id
+            for orders in (self._open, self._interrupted)
+            for order_id in order_ids & orders.keys()
+            if (order := orders[order_id])
+        }
+        missing = sorted(order_ids - known.keys() - {""})
+        if missing:
+            found = self._find_orders(missing)
+            known |= {order_id: order.intent.session_id for order_id, order in found.items()}
+        return known
 
     def _step(self, report: OrderReport) -> OrderEvent | None:
         event = OrderEvent(
@@ -301,30 +520,107 @@ class OrderRouter:
         return event if self._move(event) else None
 
     def _send(self, intent: OrderIntent) -> list[OrderEvent]:
-        order_id = intent.client_order_id
+        order_id, at = intent.client_order_id, intent.created_at
         if order_id in self._open:
             return []  # sent before: what became of it comes as news
-        self._open[order_id] = OpenOrder(intent, OrderStatus.CREATED, 0)
-        events = [OrderEvent(order_id, intent.created_at, OrderStatus.SUBMITTED)]
-        self._move(events[0])
+        submitted = OrderEvent(order_id, at, OrderStatus.SUBMITTED)
+        before = self._interrupted.pop(order_id, None)
+        if before is None:
+            self._open[order_id] = OpenOrder(intent, OrderStatus.CREATED, 0, 1)
+            self._move(submitted)
+            return [submitted, *self._hand_over(intent, at)]
+        self._open[order_id] = before
         try:
-            answer = self._broker.submit(intent)
-        except OrderRefused as error:
-            events.append(OrderEvent(order_id, intent.created_at, OrderStatus.REJECTED, str(error)))
+            found = self._find_settled(order_id)
+        except BrokerUnavailable as error:
+            return [submitted, *self._moved(OrderEvent(order_id, at, OrderStatus.UNKNOWN, str(error)))]
+        if found is not None:
+            # The broker's own words on how it went on are kept for later; the first of them was this one.
+            first = OrderStatus.REJECTED if found.status is OrderStatus.REJECTED else OrderStatus.ACCEPTED
+            accepted = OrderEvent(order_id, at, first, "", found.broker_order_id)
+            self._move(accepted)
+            return [submitted, accepted]
+        if before.intent.quantity > intent.quantity:
+            return [self._expire(before, at)]  # risk would let less of it through by now: the next bar decides
+        self._move(submitted)
+        return [submitted, *self._hand_over(before.intent, at)]
+
+    def _hand_over(self, intent: OrderIntent, at: datetime) -> list[OrderEvent]:
+        """Send, and after silence ask by id, wait, ask again, and only then send again; as often as is allowed."""
+        order_id = intent.client_order_id
+        events: list[OrderEvent] = []
+        while True:
+            self._may_send()
+            try:
+                answer = self._broker.submit(intent)
+            except OrderRefused as error:
+                return events + self._moved(OrderEvent(order_id, at, OrderStatus.REJECTED, str(error)))
+            except (OutcomeUnknown, BrokerUnavailable) as error:
+                events += self._moved(OrderEvent(order_id, at, OrderStatus.UNKNOWN, str(error)))
+            else:
+                self._never_arrived.pop(intent.symbol, None)
+                return events + self._moved(OrderEvent(order_id, at, answer.status, "", answer.broker_order_id))
+            try:
+                found = self._find_settled(order_id)
+            except BrokerUnavailable:
+                return events  # silent altogether: it stays UNKNOWN and is asked for at the next bar
+            if found is not None:
+                return events + self._follow(found, at)
+            order = self._open[order_id]
+            if order.attempts >= self._settings.max_attempts:
+                return [*events, self._expire(order, at)]
+            self._open[order_id] = again = replace(order, attempts=order.attempts + 1)
+            sent = OrderEvent(order_id, at, OrderStatus.SUBMITTED, f"attempt {again.attempts}")
+            self._save(LedgerEntries(order_events=[*events, sent]))
+            events = []
+
+    def _find_settled(self, order_id: str) -> BrokerOrder | None:
+        """The order at the broker; None only when it was not there a settle time later either."""
+        found = self._broker.find_order(order_id)
+        if found is None:
+            self._settle()
+            found = self._broker.find_order(order_id)
+        return found
+
+    def _follow(self, found: BrokerOrder, at: datetime) -> list[OrderEvent]:
+        """The step to where the broker has the order. A complete fill waits for its executions, which come as news."""
+        self._never_arrived.pop(found.symbol, None)
+        status = OrderStatus.ACCEPTED if found.status is OrderStatus.FILLED else found.status
+        return self._moved(OrderEvent(found.client_order_id, at, status, "found at the broker", found.broker_order_id))
+
+    def _expire(self, order: OpenOrder, at: datetime) -> OrderEvent:
+        symbol = order.intent.symbol
+        self._never_arrived[symbol] = self._never_arrived.get(symbol, 0) + 1
+        event = OrderEvent(order.intent.client_order_id, at, OrderStatus.EXPIRED, "never reached the broker")
+        self._move(event)
+        return event
+
+    def _ask_to_cancel(self, order_id: str) -> None:
+        self._may_send()
+        self._not_asked.discard(order_id)
+        try:
+            self._broker.cancel(order_id)
         except (OutcomeUnknown, BrokerUnavailable) as error:
-            events.append(OrderEvent(order_id, intent.created_at, OrderStatus.UNKNOWN, str(error)))
-        else:
-            events.append(OrderEvent(order_id, intent.created_at, answer.status, "", answer.broker_order_id))
-        self._move(events[-1])
-        return events
+            # It stays CANCEL_PENDING, and is asked again for as long as it does.
+            _log.warning("cancel not confirmed client_order_id=%s error=%s", order_id, error)
+            if isinstance(error, BrokerUnavailable):
+                self._not_asked.add(order_id)
+
+    def _moved(self, event: OrderEvent) -> list[OrderEvent]:
+        return [event] if self._move(event) else []
 
     def _move(self, event: OrderEvent) -> bool:
         """Take the step if the table has it; late and repeated news changes nothing."""
-        order = self._open.get(event.client_order_id)
-        if order is None or not may_become(order.status, event.status):
-            return False
-        if event.status.is_final:
-            del self._open[event.client_order_id]
-        else:
-            self._open[event.client_order_id] = OpenOrder(order.intent, event.status, order.filled)
-        return True
+        for orders in (self._open, self._interrupted):
+            order = orders.get(event.client_order_id)
+            if order is not None and may_become(order.status, event.status):
+                if event.status.is_final:
+                    del orders[event.client_order_id]
+                else:
+                    orders[event.client_order_id] = replace(order, status=event.status)
+                return True
+        return False
+
+
+def _of(report: OrderReport, order_ids: Iterable[str]) -> bool:
+    return report.client_order_id in order_ids

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from trading.decisions import EquityPoint, PositionSnapshot
 from trading.differences import Discrepancy
+from trading.fill_book import FillBook
 from trading.lots import Position
 from trading.money import ZERO
 from trading.orders import Execution, Fill
@@ -103,13 +104,14 @@ class PnLTracker:
         self._realized_by_symbol: dict[str, Decimal] = {}
         self._market_value: Decimal | None = None
         self._open_basis: Decimal | None = None
-        self._booked: dict[str, Fill] = {}
+        self._counting = FillBook(fills)
         self._gained: dict[str, bool] = {}
         self._session_closes = 0
         self._session_wins = 0
         self._session_traded = ZERO
-        for fill in fills:
-            self.update_position(fill)
+        self._filled: dict[str, int] = {}
+        for fill in self._counting.fills:
+            self._apply(fill)
         for symbol in self.held_symbols:
             price = (prices or {}).get(symbol)
             if price is None:
@@ -136,23 +138,31 @@ class PnLTracker:
             execution = fill.execution
             self._starting_commissions -= execution.commission or ZERO
             self._session_traded += execution.quantity * execution.price
-            gained = self._gained.get(execution.exec_id)
+            gained = self._gained.get(execution.lineage)
             if gained is not None:
                 self._session_closes += 1
                 self._session_wins += gained
 
     def update_position(self, fill: Fill) -> bool:
-        """Book one fill: cash, lots, P&L, fees. False when its execution id was booked before.
+        """Book one fill: cash, lots, P&L, fees. Whether the book has changed: not by one that was booked before.
 
-        Then nothing happens, unless its commission was not known and is now: that is booked where it belongs.
+        One whose commission was not known and is now, and one that corrects another, are booked where the first one
+        stands. An inferred fill gives way to the executions of its order, share by share.
         """
-        execution = fill.execution
-        known = self._booked.get(execution.exec_id)
-        if known is not None:
-            if self.awaits_commission(execution):
-                self._restate(fill)
+        changes = self._counting.absorb(fill)
+        if not changes:
             return False
-        self._booked[execution.exec_id] = fill
+        if len(changes) == 1 and changes[0].before is None:
+            self._apply(fill)
+        else:
+            self._fold_again()
+            self._session_traded += sum((_value(change.after) - _value(change.before) for change in changes), ZERO)
+        return True
+
+    def _apply(self, fill: Fill) -> None:
+        execution = fill.execution
+        order_id = execution.client_order_id
+        self._filled[order_id] = self._filled.get(order_id, 0) + execution.quantity
         symbol = execution.symbol
         position = self._positions.get(symbol)
         if position is None:
@@ -166,25 +176,28 @@ class PnLTracker:
         if realized is not None:
             self.realized += realized
             self._realized_by_symbol[symbol] = self._realized_by_symbol.get(symbol, ZERO) + realized
-            self._gained[execution.exec_id] = realized > 0
+            self._gained[execution.lineage] = realized > 0
             self._session_closes += 1
             self._session_wins += realized > 0
         self._prices.setdefault(symbol, execution.price)
         self._market_value = self._open_basis = None
-        return True
 
-    def awaits_commission(self, execution: Execution) -> bool:
-        """Whether the execution was booked without its commission and brings it now."""
-        known = self._booked.get(execution.exec_id)
-        return known is not None and known.execution.commission is None and execution.commission is not None
+    def knows(self, execution: Execution) -> bool:
+        """Whether the execution, or one that it corrects or is corrected by, is booked."""
+        return self._counting.knows(execution.lineage)
 
-    def _restate(self, fill: Fill) -> None:
-        """Fold all fills again with this one's commission: it moves cash, the lot's cost and what it has realized."""
-        fills = [fill if name == fill.execution.exec_id else kept for name, kept in self._booked.items()]
+    def filled_of(self, client_order_id: str) -> int:
+        """Shares of the order that are booked."""
+        return self._filled.get(client_order_id, 0)
+
+    def _fold_again(self) -> None:
+        """Fold all fills again: what changed moves cash, the lots' cost and what was realized on them."""
+        counting = self._counting
         day = (self.starting_equity, self.starting_realized, self._starting_commissions)
         session = (self._session_closes, self._session_wins, self._session_traded)
         prices, high_water_mark = dict(self._prices), self.high_water_mark
-        self.initialize_portfolio_state(self.initial_cash, fills, prices, high_water_mark)
+        self.initialize_portfolio_state(self.initial_cash, counting.fills, prices, high_water_mark)
+        self._counting = counting
         self._prices.update(prices)
         self.starting_equity, self.starting_realized, self._starting_commissions = day
         self._session_closes, self._session_wins, self._session_traded = session
@@ -308,3 +321,7 @@ def drawdown_fraction(equity: Decimal, high_water_mark: Decimal) -> Decimal:
     if high_water_mark <= 0 or equity >= high_water_mark:
         return ZERO
     return (high_water_mark - equity) / high_water_mark
+
+
+def _value(fill: Fill | None) -> Decimal:
+    return ZERO if fill is None else fill.execution.quantity * fill.execution.price

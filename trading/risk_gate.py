@@ -4,7 +4,7 @@ The gate gathers what the rules need to know, keeps the halts that stand, and tu
 or into reasons. Live bars and replays pass through the same one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -68,8 +68,10 @@ class RiskGate:
         self._atr_bars = settings.sizing.atr_bars
         self._bar_length = settings.session.timeframe.length
         self._halts: dict[str, Halt] = {}
+        self._locks: Mapping[str, str] = {}
+        self._all_locked: str | None = None
 
-    # Halts
+    # Halts and locks
 
     def take_up_halts(self, halts: Iterable[Halt]) -> None:
         """Obey these halts from now on."""
@@ -82,10 +84,23 @@ class RiskGate:
 
     def halted_for(self, symbol: str) -> str | None:
         """Why no new risk is taken in this symbol; None while it is free."""
+        if self._all_locked is not None:
+            return self._all_locked
+        if symbol in self._locks:
+            return self._locks[symbol]
         if not self._halts:
             return None
         own = self._halts.get(f"symbol:{symbol}")
         return own.reason if own is not None else self.halted
+
+    def lock(self, reasons: Mapping[str, str]) -> None:
+        """From now on take no new risk in exactly these symbols, besides what halts forbid."""
+        self._locks = reasons
+        self._all_locked = None
+
+    def lock_everything(self, reason: str) -> None:
+        """Take no new risk in any symbol until the next ``lock``: nobody knows what the account holds."""
+        self._all_locked = reason
 
     @property
     def loss_floor(self) -> Decimal | None:

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,10 +13,27 @@ from storage.store import open_store
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.decisions import Action
-from trading.errors import BrokerUnavailable, HookMayNotTrade, OrderRefused, OutcomeUnknown, StoreError
+from trading.errors import (
+    BrokerUnavailable,
+    HookMayNotTrade,
+    LeaseLost,
+    OrderRefused,
+    OutcomeUnknown,
+    StoreError,
+)
 from trading.hooks import Happening, Observers
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
-from trading.orders import Execution, OpenOrder, OrderIntent, OrderStatus, Side
+from trading.orders import (
+    Execution,
+    OpenOrder,
+    OrderAmendment,
+    OrderEvent,
+    OrderIntent,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
 from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.settings import OrderSettings, PaperSettings, SizingSettings
@@ -33,10 +50,15 @@ class Wire:
     """A broker behind a line that can fail: each answer that is set is given once, then everything is accepted."""
 
     source = "wire"
+    connections = 1
+    executions_kept_since = None
 
     def __init__(self) -> None:
         self.answers: list[Exception] = []
         self.arrives = True
+        self.slow = False
+        self.on_its_way: dict[str, BrokerOrder] = {}
+        self.amended: list[OrderAmendment] = []
         self.sent: list[OrderIntent] = []
         self.cancelled: list[str] = []
         self.orders: dict[str, BrokerOrder] = {}
@@ -46,7 +68,7 @@ class Wire:
         self.sent.append(intent)
         order_id = intent.client_order_id
         if self.arrives:
-            self.orders[order_id] = BrokerOrder(
+            (self.on_its_way if self.slow else self.orders)[order_id] = BrokerOrder(
                 order_id, f"B{len(self.sent)}", intent.symbol, intent.side, intent.quantity, 0, OrderStatus.ACCEPTED
             )
         if self.answers:
@@ -55,6 +77,11 @@ class Wire:
 
     def cancel(self, client_order_id: str) -> None:
         self.cancelled.append(client_order_id)
+        if self.answers:
+            raise self.answers.pop(0)
+
+    def replace(self, amendment: OrderAmendment) -> None:
+        self.amended.append(amendment)
         if self.answers:
             raise self.answers.pop(0)
 
@@ -67,6 +94,11 @@ class Wire:
         news, self.news = tuple(self.news), []
         return news
 
+    def executions(self, since: datetime | None) -> tuple[Execution, ...]:
+        return tuple(
+            one for one in self.news if isinstance(one, Execution) and (since is None or one.executed_at >= since)
+        )
+
     def account(self) -> BrokerAccount:
         return BrokerAccount("paper", Decimal(0), (), ())
 
@@ -76,10 +108,24 @@ class Desk:
 
     def __init__(self, broker: Wire | PaperBroker | None = None, **orders: object) -> None:
         self.broker = broker or Wire()
-        self.saved: list[OrderIntent] = []
+        self.saved = LedgerEntries()
+        self.waited = 0
+        self.known: dict[str, OpenOrder] = {}
         self.router = OrderRouter(
-            SCOPE, SizingSettings(), OrderSettings.model_validate(orders), self.broker, self.saved.extend
+            SCOPE,
+            SizingSettings(),
+            OrderSettings.model_validate(orders),
+            self.broker,
+            self.saved.add,
+            lambda ids: {name: self.known[name] for name in ids if name in self.known},
+            self._settle,
         )
+
+    def _settle(self) -> None:
+        """The settle time passes; what was on its way arrives."""
+        self.waited += 1
+        if isinstance(self.broker, Wire):
+            self.broker.orders |= self.broker.on_its_way
 
     def intent(self, side: Side, quantity: int, minute: int = 0, symbol: str = "SPY") -> OrderIntent:
         return self.router.intent(symbol, side, quantity, Decimal(100), at(minute), at(minute + 1))
@@ -165,7 +211,7 @@ def test_an_order_that_works_in_the_wanted_direction_is_enough() -> None:
     desk.place(Side.BUY, 100)
     assert desk.delta(Action.BUY, 0) == OrderDelta(100, None, 0, ())
     # 40 of it filled: still the same 100.
-    desk.router.note_fill(executed(next(iter(desk.router.get_open_orders())), 40))
+    desk.router.note_fill(next(iter(desk.router.get_open_orders())), 40)
     assert desk.delta(Action.BUY, 40) == OrderDelta(100, None, 0, ())
 
 
@@ -195,7 +241,7 @@ def test_open_buys_promise_their_cash_and_sales_promise_none() -> None:
     desk = Desk()
     desk.place(Side.BUY, 50)
     desk.place(Side.SELL, 10, minute=1)
-    desk.router.note_fill(executed(next(iter(desk.router.get_open_orders())), 20))
+    desk.router.note_fill(next(iter(desk.router.get_open_orders())), 20)
     assert desk.router.promised_cash(lambda _symbol: 10) == Decimal(3_000)
 
 
@@ -259,7 +305,8 @@ def test_an_intent_is_saved_before_it_is_sent_and_the_steps_come_back() -> None:
     desk = Desk()
     intent = desk.intent(Side.BUY, 10)
     events = desk.router.place_order(approved(intent))
-    assert desk.saved == wired(desk).sent == [intent]
+    assert desk.saved.intents == wired(desk).sent == [intent]
+    assert desk.saved.order_events == []
     assert [(event.status, event.broker_order_id) for event in events] == [
         (OrderStatus.SUBMITTED, None),
         (OrderStatus.ACCEPTED, "B1"),
@@ -276,8 +323,8 @@ def test_an_intent_that_cannot_be_saved_is_not_sent(tmp_path: Path) -> None:
     wire = Wire()
     with open_store(path) as store:
 
-        def save(intents: Sequence[OrderIntent]) -> None:
-            store.ledger.commit(SCOPE.session_id, LedgerEntries(intents=list(intents)))
+        def save(entries: LedgerEntries) -> None:
+            store.ledger.commit(SCOPE.session_id, entries)
 
         router = OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, save)
         intent = router.intent("SPY", Side.BUY, 10, Decimal(100), OPEN, OPEN)
@@ -295,7 +342,7 @@ def test_several_orders_of_a_bar_are_saved_together_before_the_first_is_sent() -
         SizingSettings(),
         OrderSettings(),
         desk.broker,
-        lambda intents: sent_when_saved.extend(len(wired(desk).sent) for _ in intents),
+        lambda entries: sent_when_saved.extend(len(wired(desk).sent) for _ in entries.intents),
     )
     both = [router.intent(symbol, Side.BUY, 10, Decimal(100), OPEN, OPEN) for symbol in ("SPY", "QQQ")]
     router.place_orders([approved(intent) for intent in both])
@@ -323,42 +370,83 @@ def test_a_refused_order_is_over_and_says_why() -> None:
     assert desk.router.get_open_orders() == {}
 
 
-@pytest.mark.parametrize("silence", [OutcomeUnknown("no answer"), BrokerUnavailable("line is dead")])
-def test_an_order_without_an_answer_is_unknown_and_counts_as_working(silence: Exception) -> None:
+def test_silence_that_stays_leaves_an_order_unknown_and_it_counts_as_working() -> None:
     desk = Desk()
-    wired(desk).answers = [silence]
+    wired(desk).answers = [BrokerUnavailable("line is dead"), BrokerUnavailable("still dead")]
     desk.place(Side.BUY, 100)
     assert desk.statuses == [OrderStatus.UNKNOWN]
     assert desk.delta(Action.BUY, 0) == OrderDelta(100, None, 0, ())
-
-
-def test_an_unknown_order_that_arrived_is_found_by_asking() -> None:
-    desk = Desk()
-    wired(desk).answers = [OutcomeUnknown("no answer")]
-    desk.place(Side.BUY, 100)
-    [event] = desk.router.resolve(at(2), lambda _: False)
-    assert (event.status, event.detail, event.broker_order_id) == (OrderStatus.ACCEPTED, "found at the broker", "B1")
-    assert desk.router.resolve(at(3), lambda _: False) == []
     assert len(wired(desk).sent) == 1
 
 
-def test_an_unknown_order_that_never_arrived_is_over() -> None:
+def test_after_silence_the_broker_is_asked_by_id_before_anything_is_sent_again() -> None:
     desk = Desk()
-    wired(desk).arrives, wired(desk).answers = False, [OutcomeUnknown("no answer")]
+    wired(desk).answers = [OutcomeUnknown("no answer")]
+    [*_, found] = desk.router.place_order(approved(desk.intent(Side.BUY, 100)))
+    assert (found.status, found.detail, found.broker_order_id) == (OrderStatus.ACCEPTED, "found at the broker", "B1")
+    assert (len(wired(desk).sent), desk.waited) == (1, 0)
+
+
+def test_an_order_that_arrives_late_is_found_after_the_settle_time() -> None:
+    desk = Desk()
+    wired(desk).answers, wired(desk).slow = [OutcomeUnknown("no answer")], True
     desk.place(Side.BUY, 100)
-    [event] = desk.router.resolve(at(2), lambda _: False)
-    assert (event.status, event.detail) == (OrderStatus.EXPIRED, "never reached the broker")
-    assert desk.delta(Action.BUY, 0).quantity == 100
+    assert desk.statuses == [OrderStatus.ACCEPTED]
+    assert (len(wired(desk).sent), desk.waited) == (1, 1)
 
 
-def test_an_unsent_order_whose_bar_comes_again_is_left_for_that_bar() -> None:
+def test_an_order_that_was_not_there_twice_is_sent_again_under_the_same_id() -> None:
+    desk = Desk()
+    wired(desk).answers, wired(desk).arrives = [OutcomeUnknown("no answer")], False
+    order_id = desk.place(Side.BUY, 100)
+    assert [intent.client_order_id for intent in wired(desk).sent] == [order_id, order_id]
+    assert desk.waited == 1
+    # The second sending is written down before it happens.
+    assert [(event.status, event.detail) for event in desk.saved.order_events] == [
+        (OrderStatus.UNKNOWN, "no answer"),
+        (OrderStatus.SUBMITTED, "attempt 2"),
+    ]
+    assert desk.router.get_open_orders()[order_id].attempts == 2
+
+
+def test_attempts_are_capped_and_then_the_order_is_over() -> None:
+    desk = Desk(max_attempts=2)
+
+    class Deaf(Wire):
+        def submit(self, intent: OrderIntent) -> Acknowledgement:
+            self.sent.append(intent)
+            raise OutcomeUnknown("no answer")
+
+    desk = Desk(Deaf(), max_attempts=2)
+    events = desk.router.place_order(approved(desk.intent(Side.BUY, 100)))
+    assert (events[-1].status, events[-1].detail) == (OrderStatus.EXPIRED, "never reached the broker")
+    assert len(wired(desk).sent) == 2
+    assert desk.router.exhausted("SPY") is None
+    desk.place(Side.BUY, 100, minute=1)
+    assert desk.router.exhausted("SPY") == 2
+
+
+def test_a_runner_that_lost_its_lease_sends_nothing() -> None:
+    wire = Wire()
+
+    def lost() -> None:
+        raise LeaseLost("another runner has it")
+
+    router = OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, LedgerEntries().add, may_send=lost)
+    intent = router.intent("SPY", Side.BUY, 10, Decimal(100), OPEN, OPEN)
+    with pytest.raises(LeaseLost):
+        router.place_order(approved(intent))
+    assert wire.sent == []
+
+
+def test_an_unknown_order_that_never_arrived_is_over_at_the_next_bar() -> None:
     desk = Desk()
     intent = desk.intent(Side.BUY, 100)
-    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)])
-    assert desk.router.resolve(at(1), lambda _: True) == []
-    assert desk.router.get_open_orders() == {}
-    desk.router.place_order(approved(intent))
-    assert wired(desk).sent == [intent]
+    desk.router.recover([OpenOrder(intent, OrderStatus.UNKNOWN, 0, 1)])
+    [event] = desk.router.resolve(at(2))
+    assert (event.status, event.detail) == (OrderStatus.EXPIRED, "never reached the broker")
+    # Whether it is still wanted is decided anew, and judged by risk anew.
+    assert desk.delta(Action.BUY, 0).quantity == 100
 
 
 def test_an_order_found_filled_waits_for_its_executions() -> None:
@@ -367,18 +455,191 @@ def test_an_order_found_filled_waits_for_its_executions() -> None:
     desk.router.recover([OpenOrder(intent, OrderStatus.SUBMITTED, 0)])
     order_id = intent.client_order_id
     wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 100, OrderStatus.FILLED)
-    [event] = desk.router.resolve(at(1), lambda _: False)
+    [event] = desk.router.resolve(at(1))
     assert event.status is OrderStatus.ACCEPTED
     assert desk.router.working_shares("SPY", Side.BUY) == 100
 
 
 def test_a_broker_that_is_silent_when_asked_is_not_taken_for_a_no() -> None:
     desk = Desk()
-    wired(desk).answers = [OutcomeUnknown("no answer"), BrokerUnavailable("still dead")]
-    desk.place(Side.BUY, 100)
+    desk.router.recover([OpenOrder(desk.intent(Side.BUY, 100), OrderStatus.UNKNOWN, 0)])
+    wired(desk).answers = [BrokerUnavailable("still dead")]
     with pytest.raises(BrokerUnavailable):
-        desk.router.resolve(at(2), lambda _: False)
+        desk.router.resolve(at(2))
     assert desk.statuses == [OrderStatus.UNKNOWN]
+
+
+# A bar that was interrupted and comes again
+
+
+def again(_: OpenOrder) -> bool:
+    return True
+
+
+def test_an_interrupted_bar_finds_what_it_found_before() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)], again)
+    assert desk.delta(Action.BUY, 0).quantity == 100
+    assert desk.router.resolve(at(1)) == []
+
+
+def test_an_intent_that_was_not_sent_before_the_crash_is_sent_when_its_bar_comes_again() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)], again)
+    events = desk.router.place_order(approved(intent))
+    assert [event.status for event in events] == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]
+    assert wired(desk).sent == [intent]
+    assert desk.saved.intents == []
+
+
+def test_an_intent_that_was_sent_before_the_crash_is_not_sent_again_and_leaves_the_same_steps() -> None:
+    undisturbed, desk = Desk(), Desk()
+    intent = desk.intent(Side.BUY, 100)
+    wanted = undisturbed.router.place_order(approved(intent))
+    wired(desk).orders = wired(undisturbed).orders
+    order_id = intent.client_order_id
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)], again)
+    # The broker tells all of the day again; it is heard when the bar is done.
+    wired(desk).news = [
+        OrderReport(order_id, "B1", status, at(1)) for status in (OrderStatus.ACCEPTED, OrderStatus.FILLED)
+    ]
+    assert not desk.router.collect()
+    assert desk.router.place_order(approved(intent)) == wanted
+    assert wired(desk).sent == []
+    assert desk.router.bar_done(at(1)) == []
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.FILLED]
+
+
+def test_an_order_that_is_not_decided_again_is_asked_for() -> None:
+    desk = Desk()
+    arrived, lost = desk.intent(Side.BUY, 100), desk.intent(Side.BUY, 50, symbol="QQQ")
+    for intent, there in ((arrived, True), (lost, False)):
+        if there:
+            order_id = intent.client_order_id
+            wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 0, OrderStatus.ACCEPTED)
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0) for intent in (arrived, lost)], again)
+    events = desk.router.bar_done(at(1))
+    assert [(event.client_order_id, event.status) for event in events] == [
+        (arrived.client_order_id, OrderStatus.ACCEPTED),
+        (lost.client_order_id, OrderStatus.EXPIRED),
+    ]
+
+
+def test_a_cancel_that_an_interrupted_bar_asked_for_is_open_again_for_that_bar() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.SELL, 100, minute=-5)
+    order_id = intent.client_order_id
+    order = OpenOrder(intent, OrderStatus.CANCEL_PENDING, 0, 1, cancel_asked_at=at(1))
+    desk.router.recover([order], again)
+    wired(desk).news = [OrderReport(order_id, "B1", OrderStatus.CANCELLED, at(1))]
+    assert not desk.router.collect()
+    delta = desk.delta(Action.BUY, 0)
+    assert delta.cancels == (order_id,)
+    assert desk.router.execute(delta.cancels, (), at(1)) == []
+    assert desk.saved.order_events == [OrderEvent(order_id, at(1), OrderStatus.CANCEL_PENDING)]
+    desk.router.bar_done(at(1))
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
+
+
+def test_less_than_was_intended_is_not_sent_under_the_old_name() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)], again)
+    [event] = desk.router.place_order(approved(replace(intent, quantity=60)))
+    assert event.status is OrderStatus.EXPIRED
+    assert wired(desk).sent == []
+
+
+# Amending
+
+
+def limit_desk() -> tuple[Desk, str]:
+    desk = Desk(order_type="LIMIT", limit_offset_bps="10")
+    return desk, desk.place(Side.BUY, 100)
+
+
+def test_an_amendment_is_written_down_before_and_after() -> None:
+    desk, order_id = limit_desk()
+    done = desk.router.replace_order(order_id, at(1), quantity=60, limit_price=Decimal(99))
+    assert done is not None
+    assert (done.status, done.number) == (OrderStatus.ACCEPTED, 1)
+    assert [amendment.status for amendment in desk.saved.amendments] == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]
+    order = desk.router.get_open_orders()[order_id]
+    assert (order.intent.quantity, order.intent.limit_price, order.remaining) == (60, Decimal(99), 60)
+    assert [amendment.quantity for amendment in wired(desk).amended] == [60]
+
+
+def test_a_refused_amendment_leaves_the_order_as_it_was() -> None:
+    desk, order_id = limit_desk()
+    wired(desk).answers = [OrderRefused("too late")]
+    done = desk.router.replace_order(order_id, at(1), limit_price=Decimal(99))
+    assert done is not None
+    assert done.status is OrderStatus.REJECTED
+    assert desk.router.get_open_orders()[order_id].intent.limit_price == Decimal("100.1")
+
+
+@pytest.mark.parametrize(("theirs", "status"), [("99", OrderStatus.ACCEPTED), ("100.1", OrderStatus.REJECTED)])
+def test_an_amendment_without_an_answer_is_settled_by_what_the_broker_has(theirs: str, status: OrderStatus) -> None:
+    desk, order_id = limit_desk()
+    wired(desk).answers = [OutcomeUnknown("no answer")]
+    wired(desk).orders[order_id] = BrokerOrder(
+        order_id, "B1", "SPY", "BUY", 100, 0, OrderStatus.ACCEPTED, OrderType.LIMIT, Decimal(theirs)
+    )
+    done = desk.router.replace_order(order_id, at(1), limit_price=Decimal(99))
+    assert done is not None
+    assert done.status is status
+
+
+def test_more_shares_are_another_order() -> None:
+    desk, order_id = limit_desk()
+    with pytest.raises(ValueError, match="an amendment to 200 shares adds to 100"):
+        desk.router.replace_order(order_id, at(1), quantity=200)
+    assert desk.saved.amendments == []
+    assert desk.router.replace_order("never there", at(1), quantity=1) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "limit", "stop", "trail"),
+    [
+        ("MARKET", Side.BUY, None, None, None),
+        ("LIMIT", Side.BUY, "100.1", None, None),
+        ("LIMIT", Side.SELL, "99.9", None, None),
+        ("STOP", Side.BUY, None, "100.2", None),
+        ("STOP_LIMIT", Side.SELL, "99.9", "99.8", None),
+        ("TRAILING_STOP", Side.SELL, None, None, "0.01"),
+        ("LIMIT_ON_CLOSE", Side.BUY, "100.1", None, None),
+    ],
+)
+def test_an_intent_has_the_configured_type_and_prices(
+    kind: str, side: Side, limit: str | None, stop: str | None, trail: str | None
+) -> None:
+    desk = Desk(order_type=kind, limit_offset_bps=10, stop_offset_bps=20)
+    intent = desk.intent(side, 10)
+    assert intent.order_type is OrderType(kind)
+    assert (intent.limit_price, intent.stop_price, intent.trail_fraction) == tuple(
+        None if text is None else Decimal(text) for text in (limit, stop, trail)
+    )
+    assert (
+        desk.router.market_intent("SPY", side, 10, Decimal(100), at(0), at(1), "flatten").order_type is OrderType.MARKET
+    )
+
+
+def test_orders_that_protect_a_position_are_no_step_towards_a_target() -> None:
+    desk = Desk()
+    protecting = replace(
+        desk.intent(Side.SELL, 100),
+        client_order_id="stop",
+        parent_id="entry",
+        order_type=OrderType.STOP,
+        stop_price=Decimal(95),
+        time_in_force=TimeInForce.GTC,
+    )
+    desk.router.recover([OpenOrder(protecting, OrderStatus.ACCEPTED, 0)])
+    assert desk.delta(Action.HOLD, 100) == OrderDelta(100, None, 0, ())
+    assert desk.delta(Action.BUY, 100) == OrderDelta(100, None, 0, ())
+    assert desk.delta(Action.SELL, 100) == OrderDelta(0, Side.SELL, 100, ("stop",))
 
 
 # News
@@ -390,7 +651,7 @@ def test_late_and_repeated_reports_are_absorbed() -> None:
 
     def told(*statuses: OrderStatus) -> list[OrderStatus]:
         wired(desk).news = [OrderReport(order_id, "B1", status, at(1)) for status in statuses]
-        return [event.status for event in desk.router.collect()[0]]
+        return [event.status for event in desk.router.collect().events]
 
     assert told(OrderStatus.ACCEPTED, OrderStatus.SUBMITTED) == []
     assert told(OrderStatus.PARTIALLY_FILLED, OrderStatus.PARTIALLY_FILLED) == [OrderStatus.PARTIALLY_FILLED]
@@ -400,13 +661,20 @@ def test_late_and_repeated_reports_are_absorbed() -> None:
     assert desk.router.get_open_orders() == {}
 
 
-def test_a_report_of_an_unknown_order_is_passed_over_and_its_execution_is_not() -> None:
+def test_an_execution_of_an_order_made_elsewhere_is_told_apart() -> None:
     desk = Desk()
     wired(desk).news = [OrderReport("stranger", "B9", OrderStatus.FILLED, at(1)), executed("stranger", 5)]
-    events, fills = desk.router.collect()
-    assert events == []
-    assert [(fill.execution.exec_id, fill.session_id, fill.source) for fill in fills] == [
-        ("x", SCOPE.session_id, "wire")
+    news = desk.router.collect()
+    assert (news.events, news.fills, [execution.exec_id for execution in news.external]) == ([], [], ["x"])
+
+
+def test_a_fill_of_an_order_that_is_over_belongs_to_its_session() -> None:
+    desk = Desk()
+    intent = OrderIntent("over", "2026-01-02.paper.sma", "paper", at(0), "SPY", Side.BUY, 10, Decimal(100), at(0))
+    desk.known = {"over": OpenOrder(intent, OrderStatus.CANCELLED, 0)}
+    wired(desk).news = [executed("over", 5)]
+    assert [(fill.session_id, fill.source) for fill in desk.router.collect().fills] == [
+        ("2026-01-02.paper.sma", "wire")
     ]
 
 
@@ -415,14 +683,14 @@ def test_a_fill_belongs_to_the_session_that_ordered_it() -> None:
     intent = OrderIntent("old", "2026-01-02.paper.sma", "paper", at(0), "SPY", Side.BUY, 10, Decimal(100), at(0))
     desk.router.recover([OpenOrder(intent, OrderStatus.ACCEPTED, 0)])
     wired(desk).news = [executed("old", 5)]
-    assert [fill.session_id for fill in desk.router.collect()[1]] == ["2026-01-02.paper.sma"]
+    assert [fill.session_id for fill in desk.router.collect().fills] == ["2026-01-02.paper.sma"]
 
 
 def test_a_cancel_is_asked_for_once_and_confirmed_by_news() -> None:
     desk = Desk()
     order_id = desk.place(Side.BUY, 10)
-    [event] = desk.router.cancel_order(order_id, at(1))
-    assert event.status is OrderStatus.CANCEL_PENDING
+    assert desk.router.cancel_order(order_id, at(1)) == []
+    assert desk.saved.order_events == [OrderEvent(order_id, at(1), OrderStatus.CANCEL_PENDING)]
     assert desk.router.cancel_order(order_id, at(2)) == []
     assert desk.router.cancel_order("never there", at(2)) == []
     assert wired(desk).cancelled == [order_id]
@@ -449,7 +717,8 @@ def test_a_decision_goes_all_the_way_by_hand() -> None:
     assert act(Action.HOLD) == []
     assert act(Action.BUY, lambda _: None) == []
     assert act(Action.BUY) == [OrderStatus.SUBMITTED, OrderStatus.ACCEPTED]
-    assert act(Action.SELL) == [OrderStatus.CANCEL_PENDING]
+    assert act(Action.SELL) == []
+    assert [event.status for event in desk.saved.order_events] == [OrderStatus.CANCEL_PENDING]
 
 
 def test_an_order_of_a_real_account_fills_once() -> None:
@@ -457,10 +726,10 @@ def test_an_order_of_a_real_account_fills_once() -> None:
     desk.place(Side.BUY, 10)
     assert isinstance(desk.broker, PaperBroker)
     desk.broker.see(BarSlice(at(1), {"SPY": Bar("SPY", at(1), *[Decimal(100)] * 4, 1_000)}))
-    events, fills = desk.router.collect()
-    assert [event.status for event in events] == [OrderStatus.FILLED]
-    assert [fill.execution.quantity for fill in fills] == [10]
-    assert desk.router.collect() == ([], [])
+    news = desk.router.collect()
+    assert [event.status for event in news.events] == [OrderStatus.FILLED]
+    assert [fill.execution.quantity for fill in news.fills] == [10]
+    assert not desk.router.collect()
     assert desk.router.broker_account().positions[0].quantity == 10
 
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.orders import Execution, Fill, Side
+from trading.orders import INFERRED, Execution, Fill, Side
 from trading.pnl_tracker import PnLTracker, drawdown_fraction
 from trading.ports import BrokerAccount, BrokerPosition
 from trading.settings import CostBasis
@@ -17,10 +18,16 @@ BOTH = pytest.mark.parametrize("cost_basis", CostBasis)
 
 
 def fill(
-    exec_id: str, side: Side, quantity: int, price: str, commission: str | None = "0", symbol: str = "SPY"
+    exec_id: str,
+    side: Side,
+    quantity: int,
+    price: str,
+    commission: str | None = "0",
+    symbol: str = "SPY",
+    order: str | None = None,
 ) -> Fill:
     paid = None if commission is None else Decimal(commission)
-    execution = Execution(exec_id, f"o-{exec_id}", symbol, side, quantity, Decimal(price), paid, AT)
+    execution = Execution(exec_id, order or f"o-{exec_id}", symbol, side, quantity, Decimal(price), paid, AT)
     return Fill(execution, SESSION, "paper", "paper")
 
 
@@ -70,6 +77,36 @@ def test_a_repeated_execution_changes_nothing() -> None:
     before = tracker.get_portfolio_state()
     assert tracker.update_position(fill("1", Side.BUY, 100, "20", "1")) is False
     assert tracker.get_portfolio_state() == before
+
+
+def test_a_correction_is_booked_where_the_first_one_stands() -> None:
+    wrong = fill("1", Side.BUY, 100, "20", "1")
+    right = Fill(
+        replace(wrong.execution, exec_id="1.02", lineage="1", revision=1, price=Decimal("20.50")),
+        wrong.session_id, wrong.account, wrong.source,
+    )  # fmt: skip
+    later = fill("2", Side.BUY, 10, "30")
+    straight = book(fills=[right, later, fill("3", Side.SELL, 100, "31")])
+    tracker = book(fills=[])
+    for one in (wrong, later, right, fill("3", Side.SELL, 100, "31"), wrong):
+        tracker.update_position(one)
+    for one in (straight, tracker):
+        one.mark({"SPY": Decimal(31)})
+    assert tracker.calculate_pnl() == straight.calculate_pnl()
+    assert (tracker.cash, tracker.quantity("SPY"), tracker.filled_of("o-1")) == (straight.cash, 10, 100)
+    assert tracker.get_portfolio_state().turnover == Decimal("5450") / 10_000
+
+
+def test_an_inferred_fill_gives_way_to_what_really_happened() -> None:
+    known = fill("inferred:o", Side.BUY, 100, "20", order="o")
+    stand_in = Fill(replace(known.execution, commission=None), known.session_id, known.account, INFERRED)
+    tracker = book(fills=[])
+    tracker.update_position(stand_in)
+    assert tracker.update_position(fill("1", Side.BUY, 60, "19", "1", order="o")) is True
+    assert (tracker.quantity("SPY"), tracker.cash) == (100, 10_000 - 60 * 19 - 1 - 40 * 20)
+    tracker.update_position(fill("2", Side.BUY, 40, "21", "1", order="o"))
+    assert (tracker.quantity("SPY"), tracker.cash) == (100, 10_000 - 60 * 19 - 1 - 40 * 21 - 1)
+    assert tracker.update_position(stand_in) is False
 
 
 def test_a_position_without_a_newer_price_is_valued_at_its_first_fill() -> None:

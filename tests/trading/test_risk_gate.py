@@ -39,7 +39,7 @@ class Gate:
         self.saved: list[OrderIntent] = []
         scope = OrderScope(RECORD.session_id, "sma", "paper", DAY)
         broker = PaperBroker("paper", settings.broker.paper, HOURS.opens_at)
-        self.router = OrderRouter(scope, settings.sizing, settings.orders, broker, self.saved.extend)
+        self.router = OrderRouter(scope, settings.sizing, settings.orders, broker, self._save)
         self.tracker = PnLTracker()
         fills = [
             Execution(f"x-{symbol}", "o", symbol, Side.BUY if shares > 0 else Side.SELL, abs(shares), Decimal(100), Decimal(0), NOW)
@@ -52,6 +52,9 @@ class Gate:
         )
         self.gate = RiskGate(RECORD, HOURS, settings, self.router, self.tracker, RiskEventHandler(Observers()))
         self.window = LiveWindow(["SPY", "QQQ"], 64, 1 << 20, timedelta(days=1))
+
+    def _save(self, entries: LedgerEntries) -> None:
+        self.saved += entries.intents
 
     def price(self, price: str = "100", volume: int | None = 10_000) -> "Gate":
         for minute in range(30):

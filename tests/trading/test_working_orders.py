@@ -31,7 +31,7 @@ SCOPE = OrderScope("2026-01-05.paper.sma", "sma", "paper", DAY)
 def the_gate(held: int, **sections: Any):
     settings = Settings.model_validate(sections)
     broker = PaperBroker("paper", settings.broker.paper, OPENS)
-    router = OrderRouter(SCOPE, settings.sizing, settings.orders, broker, lambda _intents: None)
+    router = OrderRouter(SCOPE, settings.sizing, settings.orders, broker, lambda _entries: None)
     tracker = PnLTracker()
     fills = [
         Fill(
@@ -150,7 +150,7 @@ class Wire:
 
 def wired() -> tuple[Wire, OrderRouter]:
     wire = Wire()
-    return wire, OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, lambda _intents: None)
+    return wire, OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, lambda _entries: None)
 
 
 def test_a_cancel_that_did_not_reach_the_broker_is_asked_for_again() -> None:
@@ -168,7 +168,7 @@ def test_an_unconfirmed_order_that_was_cancelled_is_still_asked_for() -> None:
     order_id = place(router, Side.BUY, 10)
     router.cancel_order(order_id, NOW)
     # It never arrived: no report will ever end it, and the next session would find an order that is gone.
-    [event] = router.resolve(NOW, lambda _: False)
+    [event] = router.resolve(NOW)
     assert event.status is OrderStatus.EXPIRED
     assert router.get_open_orders() == {}
 
