@@ -3,9 +3,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
 from trading.clocks.wall_clock import WallClock
+from trading.errors import StoppedEarly
 
 OPEN = datetime(2024, 1, 16, 14, 30, tzinfo=UTC)
 
@@ -59,3 +61,50 @@ def test_the_wall_is_aware_utc_and_waiting_takes_real_time() -> None:
     assert began.tzinfo is UTC
     clock.wait_until(began + timedelta(milliseconds=30))
     assert clock.now() - began >= timedelta(milliseconds=30)
+
+
+class TickingWall:
+    """A person's clock that is a second later each time it is looked at."""
+
+    def __init__(self) -> None:
+        self._now = OPEN
+
+    def now(self) -> datetime:
+        self._now += timedelta(seconds=1)
+        return self._now
+
+    def wait_until(self, moment: datetime) -> None:
+        self._now = max(self._now, moment)
+
+
+def test_an_attentive_clock_looks_up_while_it_waits_and_arrives_all_the_same() -> None:
+    heard: list[datetime] = []
+    clock = AttentiveClock(BarClock(OPEN), TickingWall(), timedelta(seconds=10), timedelta(seconds=2))
+    clock.wait_until(OPEN + timedelta(seconds=30))  # nobody to tell
+    clock.attend = lambda: heard.append(clock.now())
+    clock.wait_until(OPEN + timedelta(minutes=2))
+    assert clock.now() == OPEN + timedelta(minutes=2)
+    assert len(heard) >= 3
+    assert all(OPEN + timedelta(seconds=30) <= moment < OPEN + timedelta(minutes=2) for moment in heard)
+
+
+def test_an_attentive_clock_is_not_asked_more_often_than_wanted() -> None:
+    heard: list[int] = []
+    clock = AttentiveClock(BarClock(OPEN), TickingWall(), None, timedelta(seconds=100))
+    clock.attend = lambda: heard.append(1)
+    for minute in range(50):
+        clock.wait_until(OPEN + timedelta(minutes=minute))
+    assert len(heard) == 0
+    for minute in range(50, 110):
+        clock.wait_until(OPEN + timedelta(minutes=minute))
+    assert len(heard) == 1
+
+
+def test_what_is_raised_while_a_clock_looks_up_ends_the_wait() -> None:
+    def stop() -> None:
+        raise StoppedEarly("an operator said so")
+
+    clock = AttentiveClock(PacedClock(OPEN, 1.0), TickingWall(), timedelta(milliseconds=1), timedelta(seconds=0))
+    clock.attend = stop
+    with pytest.raises(StoppedEarly):
+        clock.wait_until(OPEN + timedelta(hours=1))
