@@ -19,6 +19,7 @@ from storage.order_writing import write_orders
 from storage.reading import (
     EXTERNAL_FILL_COLUMNS,
     FILL_COLUMNS,
+    CHANGES_WANTED_COLUMNS,
     ORDER_COLUMNS,
     external_fill_of,
     external_order_of,
@@ -155,7 +156,8 @@ class DuckLedger:
             open_order_of(row)
             for row in self._connection.rows(
                 f"""
-                SELECT {ORDER_COLUMNS} FROM orders SEMI JOIN open_orders USING (client_order_id)
+                SELECT {ORDER_COLUMNS}, {CHANGES_WANTED_COLUMNS}
+                FROM orders SEMI JOIN open_orders USING (client_order_id)
                 WHERE orders.account = ? ORDER BY orders.created_at, orders.client_order_id
                 """,
                 [account],

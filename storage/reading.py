@@ -58,10 +58,20 @@ ORDER_COLUMNS = """
 """
 
 
+CHANGES_WANTED_COLUMNS = """
+    (SELECT count(*) FROM order_amendments WHERE order_amendments.client_order_id = orders.client_order_id),
+    (
+        SELECT min(event_time) FROM order_events
+        WHERE order_events.client_order_id = orders.client_order_id AND status = 'CANCEL_PENDING'
+    )
+"""
+
+
 def open_order_of(row: Row) -> OpenOrder:
-    """Columns: ``ORDER_COLUMNS``."""
+    """Columns: ``ORDER_COLUMNS``, and ``CHANGES_WANTED_COLUMNS`` where somebody wants to know them."""
     name, session_id, account, bar_time, symbol, side, quantity, reference, created, kind, tif, *prices = row[:17]
-    status, filled, attempts = row[17:]
+    status, filled, attempts = row[17:20]
+    amendments, cancel_asked_at = row[20:] or (0, None)
     return OpenOrder(
         OrderIntent(
             name,
@@ -80,6 +90,8 @@ def open_order_of(row: Row) -> OpenOrder:
         OrderStatus(status),
         filled,
         attempts,
+        amendments,
+        utc_or_none(cancel_asked_at),
     )
 
 

@@ -9,19 +9,22 @@ A notebook uses it as the flow does::
 import contextlib
 import functools
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from storage.door import open_door
 from storage.questions import accounts_of
+from storage.runners import this_runner
 from storage.store import Store, open_store
 from trading.account_at_rest import reconciler_at_rest
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
 from trading.calendar import TradingCalendar, TradingHours
+from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
 from trading.clocks.wall_clock import WallClock
@@ -45,6 +48,9 @@ _POLICIES: dict[str, Callable[..., Policy]] = {
     "sma_crossover": SmaCrossover,
 }
 _PARAMETERS: dict[str, dict[str, type]] = {"flat": {}, "buy_and_hold": {}, "sma_crossover": {"fast": int, "slow": int}}
+
+_ATTENDED_EVERY = timedelta(seconds=0.5)
+"""How soon a session notices what an operator asks of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,8 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         day = session_date or _next_date(settings, kind, account, store, bars)
         calendar = TradingCalendar(settings.session.exchange, day)
         hours = calendar.hours(day)
-        clock = _clock(settings, hours.opens_at)
+        wall = WallClock()
+        clock = AttentiveClock(_clock(settings, hours.opens_at), wall, _looks_up_after(settings), _ATTENDED_EVERY)
         feed = _feed(settings, kind, calendar, clock, bars)
         # Raises now what it would raise at the first bar, before an account is made for nothing.
         feed.stream(settings.session.symbols, hours, None)
@@ -165,8 +172,11 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
                 "to another database. Move the file away to start a new account, or name another with broker.paper.path "
                 "or --account."
             )
-        ports = TradingPorts(calendar, clock, WallClock(), feed, broker, policy, store.ledger, broker)
-        yield Desk(OrchestratorAgent(settings, account, hours, ports, observers), hours, store)
+        runner = this_runner(uuid.uuid4().hex)
+        ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, broker, runner)
+        agent = OrchestratorAgent(settings, account, hours, ports, observers)
+        clock.attend = agent.attend
+        yield Desk(agent, hours, store)
 
 
 def build_policy(settings: PolicySettings) -> Policy:
@@ -243,6 +253,14 @@ def _clock(settings: Settings, opens_at: datetime) -> Clock:
     if pace == "max":
         return BarClock(opens_at)
     return PacedClock(opens_at, 1.0 if pace == "live" else pace)
+
+
+def _looks_up_after(settings: Settings) -> timedelta | None:
+    """Session time between two looks of a waiting session: half a second of the wall, where bars are waited for."""
+    pace = settings.session.pace
+    if pace == "max":
+        return None
+    return _ATTENDED_EVERY * (1.0 if pace == "live" else pace)
 
 
 def _feed(settings: Settings, kind: FeedKind, calendar: TradingCalendar, clock: Clock, bars: BarSource) -> Feed:

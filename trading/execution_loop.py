@@ -298,6 +298,11 @@ class ExecutionLoop:
         """Tell the observers of ``event``."""
         self._observers.emit(Happening(event, self.record.session_id, bar_time, facts))
 
+    @property
+    def between_bars(self) -> bool:
+        """Whether trading has begun and no bar is being processed."""
+        return self._started and self._unfinished is None
+
     def announce_start(self) -> None:
         """Tell the observers, once, that trading begins."""
         if not self._started:

@@ -55,6 +55,10 @@ class FillBook:
         """Those that count, in booking order."""
         return list(self._counting.values())
 
+    def knows(self, lineage: str) -> bool:
+        """Whether a fill of this lineage counts."""
+        return lineage in self._counting
+
     def absorb(self, fill: Fill) -> list[FillChange]:
         """Take in one message; what it changed, in order. Nothing for a repeat or a revision that is not newer."""
         # An execution id names one execution for ever, whatever lineage it is told with the next time.

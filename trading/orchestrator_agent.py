@@ -5,7 +5,7 @@ steps is the order of ``run_session``.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -29,6 +29,7 @@ from trading.hooks import Callback, HookEvent, Observers, session_observers
 from trading.lease_keeper import LeaseKeeper
 from trading.leases import Runner
 from trading.live_data_loader import LiveDataLoader
+from trading.operator_requests import OperatorRequest
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
 from trading.orders import OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
@@ -162,6 +163,17 @@ class OrchestratorAgent:
         if self._ports.market is not None:
             self._ports.market.begin_session(resumed is not None)
         self._loop = loop
+        self.reconciler = Reconciler(
+            self._account,
+            self._ports.broker,
+            ledger,
+            self.pnl_tracker,
+            self.order_router,
+            loop.bookkeeper,
+            settings,
+            self.session_id,
+            self._settle,
+        )
         return record
 
     def standing_halts(self, resumed: SessionRecord | None = None) -> list[Halt]:
@@ -209,18 +221,27 @@ class OrchestratorAgent:
         not answer (silence is never "flat"; no new risk is taken until it has), ``Unreconciled`` at the open when not one
         symbol of the session may be traded, or the book is not what its fills make it.
         """
-        gate = self.loop.gate
-        try:
-            done = self._reconciled(stage)
-        except BrokerUnavailable as error:
-            gate.lock_everything(f"the broker did not answer the comparison at {self._now.isoformat()}: {error}")
-            raise
-        gate.lock({lock.symbol: lock.reason for lock in self._ports.ledger.locks(self._account)})
-        self._compared_at = self._now
-        self._connections = self._ports.broker.connections
+        done = self._reconcile(stage)
         if stage == "open":
             self._require_something_to_trade(done)
         return list(done.discrepancies)
+
+    def _reconcile(self, stage: str, claim: Collection[str] = ()) -> Reconciliation:
+        gate = self.loop.gate
+        connections = self._ports.broker.connections
+        try:
+            at = self._now
+            # News comes once: it is committed before the broker is asked anything that it may not answer.
+            self._book_news(at)
+            self._committed(self.order_router.resolve(at))
+            self._book_news(at)
+            done = self.reconciler.reconcile(stage, at, claim)
+        except BrokerUnavailable as error:
+            gate.lock_everything(f"the broker did not answer the comparison at {self._now.isoformat()}: {error}")
+            raise
+        gate.lock({lock.symbol: lock.reason for lock in self.reconciler.locks()})
+        self._compared_at, self._connections = self._now, connections
+        return done
 
     def reconciliation_due(self, bar_time: datetime) -> str | None:
         """The stage of the comparison that is due before the bar of ``bar_time`` is decided; None where none is."""
@@ -241,16 +262,8 @@ class OrchestratorAgent:
         except BrokerUnavailable as error:
             _log.warning("not reconciled session_id=%s stage=%s error=%s", self.session_id, stage, error)
 
-    def _reconciled(self, stage: str) -> Reconciliation:
-        at = self._now
-        # News comes once: it is committed before the broker is asked anything that it may not answer.
-        self._book_news(at)
-        self._committed(self.order_router.resolve(at))
-        self._book_news(at)
-        return self.reconciler.reconcile(stage, at)
-
     def _require_something_to_trade(self, done: Reconciliation) -> None:
-        locked = {lock.symbol for lock in self._ports.ledger.locks(self._account)}
+        locked = {lock.symbol for lock in self.reconciler.locks()}
         broken = [found for found in done.remaining if found.kind is DiscrepancyKind.BOOK]
         if not broken and not locked.issuperset(self.settings.session.symbols):
             return
@@ -265,6 +278,26 @@ class OrchestratorAgent:
             f"traded until they agree: look with 'openbell reconcile --account {self._account}'. All points: "
             f"openbell sql \"select * from discrepancies where session_id = '{self.session_id}'\"."
         )
+
+    def attend(self) -> None:
+        """Between two bars: hear what an operator asks for, and catch up with a broker that was away.
+
+        Nothing before the session's first bar or while one is being processed.
+        """
+        if self._loop is None or not self._loop.between_bars:
+            return
+        if self._ports.broker.connections != self._connections:
+            self.reconcile_if_due(self._now)
+        for request in self._ports.ledger.requests():
+            self._answer(request)
+
+    def _answer(self, request: OperatorRequest) -> None:
+        def reconcile(claim: tuple[str, ...]) -> Reconciliation:
+            return self._reconcile("manual", claim)
+
+        answer = answer_reconcile_request(request, self.reconciler, self._now, reconcile)
+        self._ports.ledger.answer_request(request.request_id, answer, self._ports.wall.now())
+        _log.info("session_id=%s answered %s of %s", self.session_id, request.kind, request.asked_by)
 
     def live_bars(self) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
         """The session's bars as they come, validated; those processed before a restart are not repeated.

@@ -529,7 +529,7 @@ class OrderRouter:
             self._open[order_id] = OpenOrder(intent, OrderStatus.CREATED, 0, 1)
             self._move(submitted)
             return [submitted, *self._hand_over(intent, at)]
-        self._open[order_id] = before
+        self._open[order_id] = replace(before, attempts=before.attempts + 1)
         try:
             found = self._find_settled(order_id)
         except BrokerUnavailable as error:
