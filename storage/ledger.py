@@ -17,9 +17,9 @@ from storage.operator_requests import answer as write_answer
 from storage.operator_requests import unanswered
 from storage.order_writing import write_orders
 from storage.reading import (
+    CHANGES_WANTED_COLUMNS,
     EXTERNAL_FILL_COLUMNS,
     FILL_COLUMNS,
-    CHANGES_WANTED_COLUMNS,
     ORDER_COLUMNS,
     external_fill_of,
     external_order_of,

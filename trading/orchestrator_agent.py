@@ -34,6 +34,8 @@ from trading.order_router import OrderDelta, OrderRouter, OrderScope
 from trading.orders import OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
 from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
+from trading.reconciler import Reconciler
+from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport, emergency_stop
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings

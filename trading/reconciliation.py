@@ -5,15 +5,14 @@ means that they agree. What a repair explains is not told twice: positions and c
 fills that are missing are booked. That the broker did not answer is an exception long before this module.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 
 from trading.account_views import BrokerView, Difference, LedgerView
 from trading.balance_differences import compare_balances
-from trading.differences import Discrepancy
+from trading.differences import Discrepancy, DiscrepancyKind
 from trading.fill_differences import Consequences, compare_fills
 from trading.order_differences import compare_orders_with_broker
-from trading.orders import OpenOrder
 from trading.ports import BrokerAccount
 from trading.settings import ReconciliationSettings
 
@@ -45,7 +44,7 @@ def compare_books(cash: Decimal, quantities: Mapping[str, int], account: BrokerA
         if ours != brokers:
             found.append(
                 Discrepancy(
-                    "position",
+                    DiscrepancyKind.POSITION,
                     symbol,
                     str(ours),
                     str(brokers),
@@ -55,45 +54,11 @@ def compare_books(cash: Decimal, quantities: Mapping[str, int], account: BrokerA
     if abs(cash - account.cash) > CASH_TOLERANCE:
         found.append(
             Discrepancy(
-                "cash",
+                DiscrepancyKind.CASH,
                 account.account,
                 str(cash),
                 str(account.cash),
                 f"find the fee, dividend or transfer of {account.cash - cash:+} and book it",
-            )
-        )
-    return found
-
-
-def compare_orders(ours: Iterable[OpenOrder], account: BrokerAccount) -> list[Discrepancy]:
-    """Differences in working orders: unknown to the broker, unknown to the ledger, or filled differently."""
-    theirs = {order.client_order_id: order for order in account.open_orders}
-    mine = {order.intent.client_order_id: order for order in ours}
-    found = []
-    for order_id, order in mine.items():
-        counterpart = theirs.get(order_id)
-        description = f"{order.intent.side} {order.intent.quantity} {order.intent.symbol} {order.status}"
-        if counterpart is None:
-            found.append(Discrepancy("order_gone", order_id, description, "not working", "look the order up by its id"))
-        elif counterpart.filled != order.filled:
-            found.append(
-                Discrepancy(
-                    "order_filled",
-                    order_id,
-                    f"filled {order.filled}",
-                    f"filled {counterpart.filled}",
-                    "book the executions that are missing",
-                )
-            )
-    for order_id in sorted(theirs.keys() - mine.keys()):
-        order_there = theirs[order_id]
-        found.append(
-            Discrepancy(
-                "order_unknown",
-                order_id,
-                "no such order",
-                f"{order_there.side} {order_there.quantity} {order_there.symbol} {order_there.status}",
-                "cancel it at the broker, or record it as external",
             )
         )
     return found
