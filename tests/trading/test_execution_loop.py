@@ -14,7 +14,7 @@ from trading.brokers.paper import PaperBroker
 from trading.decisions import Action, Halt, Signal
 from trading.errors import BrokerUnavailable, HookMayNotTrade, OutcomeUnknown
 from trading.hooks import Happening, Observers
-from trading.orders import Execution, OrderIntent
+from trading.orders import Execution, OrderAmendment, OrderIntent
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, MarketWindow, OrderReport
 from trading.sessions import SessionState
@@ -59,6 +59,20 @@ class Deaf:
         if "answer" in self.loses:
             raise OutcomeUnknown("nothing came back")
         return answer
+
+    @property
+    def connections(self) -> int:
+        return self._paper.connections
+
+    @property
+    def executions_kept_since(self) -> datetime | None:
+        return self._paper.executions_kept_since
+
+    def executions(self, since: datetime | None) -> tuple[Execution, ...]:
+        return self._paper.executions(since)
+
+    def replace(self, amendment: OrderAmendment) -> None:
+        self._paper.replace(amendment)
 
     def cancel(self, client_order_id: str) -> None:
         self._paper.cancel(client_order_id)

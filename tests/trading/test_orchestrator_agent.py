@@ -109,9 +109,13 @@ def test_a_session_trades_from_the_open_to_the_close_and_says_what_it_came_to(at
     assert (equity, realized, unrealized) == (summary.equity, summary.realized_pnl, summary.unrealized_pnl)
     assert cash + value == equity
     assert realized + unrealized == equity - 100_000
-    assert asked(tmp_path, "SELECT stage, discrepancies FROM reconciliations ORDER BY ALL") == [
-        ("close", 0),
-        ("open", 0),
+    # Bars of a quarter of an hour, a comparison every quarter of an hour: one before each bar but the first.
+    assert asked(
+        tmp_path, "SELECT stage, count(*), sum(discrepancies) FROM reconciliations GROUP BY ALL ORDER BY ALL"
+    ) == [
+        ("close", 1, 0),
+        ("open", 1, 0),
+        ("scheduled", 25, 0),
     ]
 
 
@@ -374,23 +378,36 @@ def test_a_paper_account_that_is_gone_refuses_the_session(at_desk, tmp_path: Pat
         desk.agent.run_session()
     for file in tmp_path.glob("paper.sqlite*"):
         file.unlink()
-    with at_desk(TUESDAY, BuyAndHold(), **BUSY) as desk, pytest.raises(Unreconciled, match="position QQQ"):
+    with at_desk(TUESDAY, BuyAndHold(), **BUSY) as desk, pytest.raises(Unreconciled, match="broker no such execution"):
         desk.agent.run_session()
     assert asked(tmp_path, "SELECT state FROM sessions ORDER BY session_date") == [("COMPLETED",), ("REFUSED",)]
-    assert asked(tmp_path, "SELECT kind, subject FROM discrepancies ORDER BY number") == [
-        ("position", "QQQ"),
-        ("position", "SPY"),
-        ("cash", "paper"),
+    assert asked(tmp_path, "SELECT kind, symbol FROM discrepancies ORDER BY number") == [
+        ("unconfirmed_fill", "SPY"),
+        ("unconfirmed_fill", "QQQ"),
+    ]
+    assert asked(tmp_path, "SELECT symbol, lifted_at FROM instrument_locks ORDER BY symbol") == [
+        ("QQQ", None),
+        ("SPY", None),
     ]
 
 
-def test_a_paper_account_that_was_edited_refuses_the_session(at_desk, tmp_path: Path) -> None:
-    with at_desk(MONDAY, BuyAndHold(), **BUSY) as desk:
+def test_a_paper_account_that_was_edited_locks_what_it_cannot_explain_and_trades_the_rest(
+    at_desk, tmp_path: Path
+) -> None:
+    with at_desk(MONDAY, **BUSY) as desk:
         desk.agent.run_session()
     with sqlite3.connect(tmp_path / "paper.sqlite") as account:
-        account.execute("UPDATE executions SET quantity = quantity + 1 WHERE symbol = 'SPY'")
-    with at_desk(TUESDAY, BuyAndHold(), **BUSY) as desk, pytest.raises(Unreconciled, match="position SPY"):
-        desk.agent.run_session()
+        account.execute("DELETE FROM executions WHERE symbol = 'SPY' AND sequence > 2")
+    with at_desk(TUESDAY, **BUSY) as desk:
+        summary = desk.agent.run_session()
+    assert summary.discrepancies > 0
+    assert asked(tmp_path, "SELECT symbol, lifted_at FROM instrument_locks") == [("SPY", None)]
+    tuesday = "session_id LIKE '2026-01-06%'"
+    [(fills,)] = asked(tmp_path, f"SELECT count(*) FROM fills WHERE symbol = 'QQQ' AND {tuesday}")
+    assert fills > 2
+    # Leaving a locked position stays possible; going in does not.
+    bought = asked(tmp_path, f"SELECT count(*) FROM orders WHERE symbol = 'SPY' AND side = 'BUY' AND {tuesday}")
+    assert bought == [(0,)]
 
 
 def test_a_refused_session_can_be_traded_once_its_reason_is_gone(at_desk, tmp_path: Path) -> None:
