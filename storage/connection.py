@@ -257,7 +257,7 @@ def translated(path: Path, verb: str) -> Iterator[None]:
     except duckdb.Error as error:
         if isinstance(error, duckdb.TransactionException) and "constraint violat" in str(error):  # found at the COMMIT
             raise RepeatedFact(
-                f"The database {path} could not be {verb}: {_first_lines(error)}. Nothing of it stayed."
+                f"The database {path} could not be {verb}: {first_lines(error)}. Nothing of it stayed."
             ) from error
         raise _explained(path, verb, error) from error
     except pa.ArrowInvalid as error:  # a number that its column cannot hold, found while many rows are made ready
