@@ -29,7 +29,8 @@ def write_orders(
     if not (entries.intents or entries.order_events or entries.fills or entries.amendments or entries.reopened):
         return ()
     events = _new_events(connection, entries.order_events) if absorb else entries.order_events
-    reopened = {event.client_order_id: event.status for event in entries.reopened}
+    taking_up = _new_events(connection, entries.reopened) if absorb else entries.reopened
+    reopened = {event.client_order_id: event.status for event in taking_up}
     booked = (book_all if finished else book_fills)(connection, session_id, entries.fills)
     filled = shares_filled(booked.changes)
     intents = {intent.client_order_id: intent for intent in entries.intents}
@@ -46,7 +47,7 @@ def write_orders(
     save(connection, [(name, after[name][1]) for name in before if after[name] != before[name]])
     # A replay commits several sessions at once: the step of an order belongs to the order's.
     owners = {name: intent.session_id for name, intent in intents.items()}
-    events = [*entries.reopened, *events]
+    events = [*taking_up, *events]
     if not session_id:
         owners |= _sessions_of(connection, [event.client_order_id for event in events])
     steps = [ORDER_EVENTS.row(owners.get(event.client_order_id, session_id), event) for event in events]

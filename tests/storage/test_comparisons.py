@@ -10,6 +10,7 @@ import pytest
 
 from storage.store import Store
 from trading.differences import (
+    GONE,
     Discrepancy,
     DiscrepancyKind,
     ExternalFill,
@@ -19,7 +20,7 @@ from trading.differences import (
     Repair,
 )
 from trading.operator_requests import OperatorRequest, RequestKind
-from trading.orders import Side
+from trading.orders import CLAIMED, Execution, Fill, Side
 from trading.ports import LedgerEntries
 
 
@@ -91,18 +92,24 @@ def test_a_fill_made_elsewhere_is_kept_once_by_its_newest_revision(store: Store,
     assert store.ledger.fills("paper") == []
 
 
-def test_claimed_fills_are_in_the_book_once_and_no_longer_external(store: Store, book: Any) -> None:
+def test_a_claimed_fill_is_in_the_book_once_and_no_longer_external(store: Store, book: Any) -> None:
     mine, theirs = external(book, "e1"), external(book, "e2", symbol="QQQ")
     commit(store, book, external_fills=[mine, theirs])
-    [fill] = store.ledger.claim_external("paper", "SPY", book.session, book.at(5))
-    assert (fill.source, fill.execution.exec_id, fill.execution.quantity) == ("claimed", "e1", 10)
-    assert store.ledger.fills("paper") == [fill]
-    assert store.ledger.claim_external("paper", "SPY", book.session, book.at(6)) == []
-    commit(store, book, external_fills=[mine])
+    execution = Execution("e1", "", "SPY", Side.BUY, 10, Decimal("10.5"), Decimal(1), book.at(0))
+    claimed = Fill(execution, book.session, "paper", CLAIMED)
+    for _ in range(2):
+        commit(store, book, fills=[claimed], external_fills=[mine])
+    assert store.ledger.fills("paper") == [claimed]
     assert store.ledger.external_fills("paper") == [theirs]
-    assert store.connection.rows("SELECT epoch(claimed_at) FROM external_fills WHERE exec_id = 'e1'") == [
-        (book.at(5).timestamp(),)
-    ]
+
+
+def test_an_external_order_that_works_no_more_is_left_out(store: Store, book: Any) -> None:
+    seen = ExternalOrder("paper", "b9", "SPY", Side.BUY, 100, 0, "Submitted", book.at(1))
+    other = replace(seen, broker_order_id="b1")
+    commit(store, book, external_orders=[seen, other])
+    assert store.ledger.external_orders("paper") == [other, seen]
+    commit(store, book, external_orders=[replace(seen, status=GONE, seen_at=book.at(2))])
+    assert store.ledger.external_orders("paper") == [other]
 
 
 def test_one_lock_stands_per_symbol_until_it_is_lifted(store: Store, book: Any) -> None:
@@ -112,7 +119,6 @@ def test_one_lock_stands_per_symbol_until_it_is_lifted(store: Store, book: Any) 
     assert [it.symbol for it in store.ledger.locks("paper")] == ["SPY", "QQQ"]
     assert store.ledger.locks("paper")[0] == lock
     commit(store, book, lifted_locks=[replace(lock, locked_at=book.at(4))])
-    commit(store, book, locks=[lock])  # told again
     assert [it.symbol for it in store.ledger.locks("paper")] == ["QQQ"]
     again = replace(lock, locked_at=book.at(6))
     commit(store, book, locks=[again])

@@ -21,7 +21,7 @@ from trading.decisions import Halt
 from trading.differences import ExternalFill, InstrumentLock, Reconciliation
 from trading.errors import LeaseLost, SessionHeld
 from trading.leases import LEASE_LASTS, Runner
-from trading.orders import OrderEvent, OrderStatus, Side
+from trading.orders import CLAIMED, Execution, Fill, OrderEvent, OrderStatus, Side
 from trading.ports import Ledger, LedgerEntries
 from trading.sessions import SessionState
 
@@ -106,6 +106,10 @@ def test_an_expired_lease_that_nobody_took_still_writes_and_can_be_renewed(store
     store.ledger.renew_lease(EXPIRED + timedelta(hours=1))
 
 
+def claimed(book: Any) -> Fill:
+    return Fill(Execution("e", "", "SPY", Side.BUY, 1, Decimal(1), None, NOW), book.session, "paper", CLAIMED)
+
+
 WRITES: dict[str, Callable[[Any, Any], object]] = {
     "open_session": lambda ledger, book: ledger.open_session(book.record()),
     "commit": lambda ledger, book: ledger.commit(book.session, book.bar(1), book.at(1)),
@@ -126,7 +130,7 @@ WRITES: dict[str, Callable[[Any, Any], object]] = {
     "close_session": lambda ledger, book: ledger.close_session(book.session, SessionState.COMPLETED, book.at(1), ""),
     "record_halt": lambda ledger, book: ledger.record_halt(Halt("all", "stop", book.at(1))),
     "clear_halts": lambda ledger, book: ledger.clear_halts("all", "me", book.at(1)),
-    "claim_external": lambda ledger, book: ledger.claim_external("paper", "SPY", book.session, book.at(1)),
+    "claim": lambda ledger, book: ledger.commit(book.session, LedgerEntries(fills=[claimed(book)])),
     "answer_request": lambda ledger, book: ledger.answer_request("r", {}, book.at(1)),
     "renew_lease": lambda ledger, book: ledger.renew_lease(book.at(1)),
 }

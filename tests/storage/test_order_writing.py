@@ -88,3 +88,18 @@ def test_orders_are_found_by_name_and_by_time_wherever_they_stand(store: Store, 
     }
     assert store.ledger.find_orders([]) == {}
     assert [order.intent for order in store.ledger.orders_since("paper", book.at(1))] == intents[1:]
+
+
+def test_an_order_that_is_taken_up_again_goes_on_from_there_once(store: Store, book: Any) -> None:
+    commit(
+        store,
+        book,
+        intents=[book.intent("o", Side.BUY, 10)],
+        order_events=[OrderEvent("o", book.at(1), OrderStatus.CANCELLED)],
+    )
+    again = OrderEvent("o", book.at(2), OrderStatus.ACCEPTED, "works at the broker")
+    commit(store, book, reopened=[again])
+    assert store.ledger.open_orders("paper")[0].status is OrderStatus.ACCEPTED
+    commit(store, book, fills=[book.fill(Side.BUY, 10, "1")])
+    commit(store, book, reopened=[again])
+    assert store.ledger.find_orders(["o"])["o"].status is OrderStatus.FILLED
