@@ -15,6 +15,7 @@ import re
 import secrets
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ _ANSWER_KEPT_SECONDS = 10.0
 """Quack reads an answer in a transaction that begins at once; after this long the table can go."""
 _LOOKED_AFTER_EVERY_SECONDS = 0.05
 _INSTEAD = ", and a session is running: ask for less, or ask a copy that `openbell snapshot FILE` writes"
+_NICENESS = 5
 _PORTS_TRIED = 3
 _ANSWERS = "openbell_answers"
 
@@ -56,8 +58,9 @@ class _Question:
 class Door:
     """The door of one database. Opened and shut by the thread that owns the connection, used by Quack's threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, longest_seconds: float = LONGEST_QUESTION_SECONDS) -> None:
         self._path = path
+        self._longest_seconds = longest_seconds
         self._state = threading.Condition()
         self._shut = True
         self._running: list[_Question] = []
@@ -165,6 +168,7 @@ class Door:
         try:
             if self._shut or self._raw is None:
                 return None
+            _step_back()
             if passes_as_it_is(sql):
                 return sql
             return self._answered(self._raw, sql)
@@ -180,7 +184,7 @@ class Door:
         try:
             inner = explained(sql)
             question = question_in(cursor, sql if inner is None else inner)
-            if not self._places.acquire(timeout=LONGEST_QUESTION_SECONDS):
+            if not self._places.acquire(timeout=self._longest_seconds):
                 return _saying("others are asking too; ask again")
             try:
                 return self._run(cursor, sql if inner is not None else question, inner is not None)
@@ -244,8 +248,8 @@ class Door:
         now = time.monotonic()
         with self._state:
             for question in self._running:
-                if now - question.asked_at > LONGEST_QUESTION_SECONDS:
-                    self._end(question, f"it took longer than {LONGEST_QUESTION_SECONDS:.0f} s{_INSTEAD}")
+                if now - question.asked_at > self._longest_seconds:
+                    self._end(question, f"it took longer than {self._longest_seconds:g} s{_INSTEAD}")
                 elif reason:
                     self._end(question, reason)
 
@@ -291,6 +295,14 @@ def _of_the_question(error: duckdb.Error) -> str:
 def _saying(words: str) -> str:
     """A statement that fails with these words."""
     return f"SELECT error({quoted(words)})"
+
+
+def _step_back() -> None:
+    """Let this thread give way to the one that trades, wherever there are fewer cores than work."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
+            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
 def _hang_up(port: int) -> None:

@@ -124,10 +124,13 @@ def read_from(path: Path, question: Callable[[Store], Answered]) -> Answered:
                     "or it is no session. Wait until it is done, or ask a copy that `openbell snapshot FILE` wrote before."
                 ) from busy
             if sign is not None:
+                asked_at = time.monotonic()
                 try:
                     return question(_visited(path, sign))
                 except DoorGone as gone:
-                    if late:
+                    if time.monotonic() - asked_at > _TRIED_FOR_SECONDS:  # it was there, and left in the middle
+                        deadline = time.monotonic() + _TRIED_FOR_SECONDS
+                    elif late:
                         raise StoreBusy(f"{busy} Its door did not answer: {gone}") from gone
                 except ExtensionMissing as missing:
                     raise StoreBusy(

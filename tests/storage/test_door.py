@@ -441,6 +441,15 @@ def test_a_question_may_not_take_the_memory_that_writing_needs(store: Store, boo
     assert visitor("ask", "SELECT count(*) FROM fills") == [[str(2 + commits)]]
 
 
+def test_a_question_that_takes_too_long_is_ended_and_the_next_one_answered(store: Store, path: Path) -> None:
+    door = Door(path, longest_seconds=0.5)
+    store.connection.let_in(door)
+    assert door.wait_until_open()
+    with pytest.raises(ConfigurationError, match=r"took longer than 0\.5 s.*ask for less.*snapshot"):
+        ask(path, "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = -1")
+    assert ask(path, "SELECT 42").rows == ((42,),)
+
+
 @pytest.mark.usefixtures("door")
 def test_a_visitor_who_takes_only_the_first_rows_keeps_nobody_waiting(store: Store) -> None:
     there = visit(store.path)
