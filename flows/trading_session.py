@@ -125,7 +125,7 @@ def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
     with _closing_in_order(agent):
         load_warmup(agent)
         validate_bars(agent)
-        reconcile(agent, "open")
+        agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
         bars_traded = _trade_bars(agent, plan)
         end_of_session(agent)
         reconcile(agent, "close")

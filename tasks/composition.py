@@ -28,7 +28,7 @@ from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
 from trading.clocks.wall_clock import WallClock
-from trading.errors import ConfigurationError, DataNotFit, Unreconciled
+from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy, Unreconciled
 from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
 from trading.feeds.synthetic import SyntheticFeed
@@ -51,6 +51,8 @@ _PARAMETERS: dict[str, dict[str, type]] = {"flat": {}, "buy_and_hold": {}, "sma_
 
 _ATTENDED_EVERY = timedelta(seconds=0.5)
 """How soon a session notices what an operator asks of it."""
+_HELD_FOR_SECONDS = 3.0
+"""How long a session waits for a database that somebody else has open: a query takes less, a session more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,8 @@ def account_in(store: Store, named: str | None) -> str:
 def assemble(settings: Settings, session_date: date | None, observers: Observers | None = None) -> Iterator[Desk]:
     """Open everything that the session needs and close it afterwards.
 
-    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``StoreError`` or ``BrokerUnavailable`` before
-    anything is traded.
+    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``SessionHeld``, ``StoreError`` or ``BrokerUnavailable``
+    before anything is traded.
     """
     kind = feed_kind(settings, session_date)
     account = account_name(settings, kind)
@@ -152,7 +154,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
             "import-bars FILE --symbol SYMBOL', name a file with --bars, or trade a synthetic market (--feed synthetic)."
         )
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(open_store(settings.store.path))
+        store = _store_to_trade_with(settings.store.path, stack)
         stack.enter_context(open_door(store, settings.store.serve))
         bars = source if source is not None else store.bars_of(settings.session.timeframe)
         day = session_date or _next_date(settings, kind, account, store, bars)
@@ -177,6 +179,23 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         agent = OrchestratorAgent(settings, account, hours, ports, observers)
         clock.attend = agent.attend
         yield Desk(agent, hours, store)
+
+
+def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:
+    """The opened store. A reader, or a killed process that is still being cleared away, is waited for a little.
+
+    Raises ``SessionHeld`` where another process keeps the file.
+    """
+    asked_until = time.monotonic() + _HELD_FOR_SECONDS
+    while True:
+        try:
+            return stack.enter_context(open_store(path))
+        except StoreBusy as error:
+            if time.monotonic() >= asked_until:
+                raise SessionHeld(
+                    f"Nothing is traded: {error} Two sessions at once need a database and an account each."
+                ) from error
+        time.sleep(0.1)
 
 
 def build_policy(settings: PolicySettings) -> Policy:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
@@ -114,7 +115,7 @@ class OrchestratorAgent:
         try:
             self.load_warmup_data()
             self.validate_data()
-            self.reconcile("open")
+            self.reconcile_or_refuse()
             for moment, findings in self.live_bars():
                 self.reconcile_if_due(moment.bar_time)
                 self.process_new_bar(moment, findings)
@@ -218,7 +219,7 @@ class OrchestratorAgent:
     def reconcile(self, stage: str) -> list[Discrepancy]:
         """Take the broker's news in, compare ledger and broker, repair what follows from the broker's own records.
 
-        ``stage`` is open, scheduled, reconnect, close or manual. Symbols whose position cannot be explained are locked until
+        ``stage`` is open, scheduled, reconnect or close. Symbols whose position cannot be explained are locked until
         it can; what else is left is recorded. Returns what was found. Raises ``BrokerUnavailable`` when the broker does
         not answer (silence is never "flat"; no new risk is taken until it has), ``Unreconciled`` at the open when not one
         symbol of the session may be traded, or the book is not what its fills make it.
@@ -227,6 +228,21 @@ class OrchestratorAgent:
         if stage == "open":
             self._require_something_to_trade(done)
         return list(done.discrepancies)
+
+    def reconcile_or_refuse(self, reconcile: Callable[[], object] | None = None) -> None:
+        """The comparison at the open, done by ``reconcile`` where it is retried from outside.
+
+        Raises ``Unreconciled`` where the broker does not answer: nobody knows what the account holds.
+        """
+        try:
+            (reconcile or partial(self.reconcile, "open"))()
+        except BrokerUnavailable as error:
+            _log.error("session_id=%s not reconciled at its open: %s", self.session_id, error)
+            raise Unreconciled(
+                f"Session {self.session_id} is not traded: the broker of account {self._account} did not answer, and silence is "
+                f"never flat ({error}). Start it again once the broker answers; 'openbell reconcile --account "
+                f"{self._account}' tells whether it does."
+            ) from error
 
     def _reconcile(self, stage: str, claim: Collection[str] = ()) -> Reconciliation:
         gate = self.loop.gate

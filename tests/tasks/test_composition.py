@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -6,9 +9,17 @@ from typing import Any
 import pytest
 
 from tasks.composition import account_name, assemble, build_policy, feed_kind, paper_account_path
-from trading.errors import BrokerUnavailable, ClosedDay, ConfigurationError, DataNotFit, StoppedEarly, Unreconciled
+from trading.errors import (
+    BrokerUnavailable,
+    ClosedDay,
+    ConfigurationError,
+    DataNotFit,
+    SessionHeld,
+    StoppedEarly,
+    Unreconciled,
+)
 from trading.sessions import Mode, SessionState
-from trading.settings import FeedKind, PolicySettings, Settings
+from trading.settings import FeedKind, PolicySettings, Settings, parse_settings
 
 MONDAY = date(2026, 1, 5)
 
@@ -160,3 +171,46 @@ def test_databases_of_any_name_have_accounts_of_their_own() -> None:
         for path in ("a.duckdb", "a.v1", "a.v2", "a.db")
     }
     assert names == {"a.paper.sqlite", "a.v1.paper.sqlite", "a.v2.paper.sqlite", "a.db.paper.sqlite"}
+
+
+def test_a_database_that_is_read_for_a_moment_is_waited_for_and_one_that_is_kept_is_not(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"store": {"path": tmp_path / "ledger.duckdb"}})
+    with assemble(settings, None):
+        pass
+    held = "import duckdb, sys, time; held = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(float(sys.argv[2]))"
+
+    def somebody_else(seconds: float) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", held, str(settings.store.path), str(seconds)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        return process
+
+    with somebody_else(0.5), assemble(settings, None):
+        pass
+    with somebody_else(60) as keeps:
+        try:
+            with pytest.raises(SessionHeld, match=f"held by process {keeps.pid}"), assemble(settings, None):
+                pass
+        finally:
+            keeps.kill()
+
+
+def test_one_session_is_traded_by_one_runner_in_a_process_too(tmp_path: Path) -> None:
+    quick = {
+        "policy": {"name": "buy_and_hold"},
+        "session": {"timeframe": "30min"},
+        "store": {"path": tmp_path / "ledger.duckdb"},
+    }
+    settings = Settings.model_validate(quick)
+    day = date(2026, 1, 5)
+    synthetic = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": FeedKind.SYNTHETIC})})
+    elsewhere = synthetic.model_copy(
+        update={"broker": parse_settings({"broker": {"paper": {"path": tmp_path / "other.sqlite"}}}, "a test").broker}
+    )
+    with assemble(synthetic, day) as one, assemble(elsewhere, day) as other:
+        one.agent.open_session()
+        with pytest.raises(SessionHeld, match=f"is traded by process {os.getpid()}"):
+            other.agent.open_session()
+        one.agent.close_session(SessionState.STOPPED)
+        assert other.agent.run_session().state is SessionState.COMPLETED

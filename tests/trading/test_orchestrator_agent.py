@@ -18,6 +18,7 @@ from trading.bars import Bar
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
 from trading.decisions import Action, Halt, Signal
+from trading.differences import InstrumentLock
 from trading.errors import (
     AlreadyTraded,
     BrokerUnavailable,
@@ -529,6 +530,78 @@ def test_what_the_broker_said_is_kept_when_it_falls_silent_in_the_middle_of_a_co
         lines[0].falls_silent = False
         assert agent.reconcile("open") == []
         assert agent.pnl_tracker.quantity("SPY") == 50
+
+
+class Fickle:
+    """The paper broker behind a line that is silent when its account is asked for, while it is told to be."""
+
+    def __init__(self, paper: Any) -> None:
+        self._paper = paper
+        self.silent = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "account" and self.silent:
+            raise BrokerUnavailable("silence")
+        return getattr(self._paper, name)
+
+
+def test_a_broker_that_is_silent_at_the_open_refuses_the_session(at_desk, tmp_path: Path) -> None:
+    with at_desk(MONDAY, BuyAndHold(), **BUSY) as desk:
+        desk.agent.run_session()
+
+    def line(paper: Any) -> Any:
+        fickle = Fickle(paper)
+        fickle.silent = True
+        return fickle
+
+    with (
+        at_desk(TUESDAY, BuyAndHold(), wrap=line, **BUSY) as desk,
+        pytest.raises(Unreconciled, match="silence is never flat"),
+    ):
+        desk.agent.run_session()
+    assert asked(tmp_path, "SELECT state FROM sessions ORDER BY session_date") == [("COMPLETED",), ("REFUSED",)]
+
+
+def test_no_new_risk_is_taken_while_a_broker_is_silent_in_mid_session(at_desk, tape, tmp_path: Path) -> None:
+    lines: list[Fickle] = []
+
+    def line(paper: Any) -> Any:
+        lines.append(Fickle(paper))
+        return lines[0]
+
+    buy, hold = {"SPY": Signal(Action.BUY)}, {"SPY": Signal(Action.HOLD)}
+    every_minute = {**SMALL, "reconciliation": {"every_minutes": 1}}
+    source = tape(bars(*["100"] * 6))
+    with at_desk(source=source, decider=Script(hold, buy, buy, buy), wrap=line, **every_minute) as desk:
+        agent = opened(desk)
+        moments = agent.live_bars()
+        for silent in (False, True, True, False):
+            moment, findings = next(moments)
+            lines[0].silent = silent
+            agent.reconcile_if_due(moment.bar_time)
+            agent.process_new_bar(moment, findings)
+            assert bool(agent.get_open_orders()) is (not silent and moment.bar_time > OPENS)
+    refused = asked(tmp_path, "SELECT rule, reason FROM risk_checks ORDER BY bar_time")
+    assert [rule for rule, _ in refused] == ["halted", "halted"]
+    assert "the broker did not answer" in refused[0][1]
+
+
+def test_a_lock_lifts_itself_when_the_difference_is_gone(at_desk, tape, tmp_path: Path) -> None:
+    buy = {"SPY": Signal(Action.BUY)}
+    every_minute = {**SMALL, "reconciliation": {"every_minutes": 1}}
+    lock = InstrumentLock("paper", "SPY", OPENS, "position SPY: ledger 0, broker 7")
+    with at_desk(source=tape(bars(*["100"] * 4)), decider=Script(buy, buy), **every_minute) as desk:
+        agent = opened(desk)
+        desk.store.ledger.commit(agent.session_id, LedgerEntries(locks=[lock]))
+        agent.loop.gate.lock({"SPY": lock.reason})
+        moments = agent.live_bars()
+        agent.process_new_bar(*next(moments))
+        assert agent.get_open_orders() == {}
+        moment, findings = next(moments)
+        agent.reconcile_if_due(moment.bar_time)
+        agent.process_new_bar(moment, findings)
+        assert len(agent.get_open_orders()) == 1
+    assert asked(tmp_path, "SELECT count(*) FROM instrument_locks WHERE lifted_at IS NULL") == [(0,)]
 
 
 # Policies that fail

@@ -194,7 +194,9 @@ def each_command(bars: Path) -> list[list[object]]:
 
 def test_a_newer_database_is_left_alone(openbell: Command, traded: SessionSummary, bars_file: BarsFile) -> None:
     with open_store(Path(traded.db)) as store, store.connection.transaction():
-        store.connection.execute("INSERT INTO schema_migrations (version, name, applied_at) VALUES (9999, 'from the future', now())")
+        store.connection.execute(
+            "INSERT INTO schema_migrations (version, name, applied_at) VALUES (9999, 'from the future', now())"
+        )
     for command in each_command(bars_file()):
         outcome = openbell(*command)
         assert outcome.code == 1
