@@ -12,7 +12,8 @@ _LEAVING = ("quit", "exit")
 
 
 def ask_at_prompt(path: Path, as_json: bool) -> None:
-    """Answer queries until the person leaves. The database is open only while a query runs."""
+    """Answer queries until the person leaves. The database is open only while a query runs, and is asked at its holder's while a
+    session runs: one may begin or end between two queries."""
     with contextlib.suppress(ImportError):  # a Python built without it has no history, and nothing else is missing
         import readline  # noqa: F401 - importing it is what gives input() its history
     answer_nothing(path)

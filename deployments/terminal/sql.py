@@ -25,6 +25,8 @@ def sql(
 
     Tables: sessions, bars, decisions, risk_checks, orders, order_events, fills, equity, data_findings, discrepancies.
     Views: daily_pnl, trades, positions, open_orders, slippage.
+
+    While a session runs it is the session that answers.
     """
     known: dict[str, Any] = {}
     with failures_told(as_json, known):
