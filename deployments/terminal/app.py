@@ -10,6 +10,7 @@ from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
 from deployments.terminal.halts import halt, resume
 from deployments.terminal.import_bars import import_bars
+from deployments.terminal.reconcile import reconcile
 from deployments.terminal.report import report
 from deployments.terminal.session import session
 from deployments.terminal.snapshot import snapshot
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("session")(session)
 app.command("import-bars")(import_bars)
+app.command("reconcile")(reconcile)
 app.command("halt")(halt)
 app.command("resume")(resume)
 app.command("report")(report)

@@ -7,6 +7,7 @@ One process has an account at a time; others may look at it (``read_only``). Who
 which the operating system takes back when the process is gone, however it went.
 """
 
+import contextlib
 import fcntl
 import heapq
 import os
@@ -205,8 +206,19 @@ class PaperFile:
         """A copy of the account in memory: whole as of one moment, and free to be brought up to this version."""
         if not self.path.exists():
             raise BrokerUnavailable(f"There is no paper account {self.path} to look at: it has never been traded.")
+        log = self.path.with_name(f"{self.path.name}-wal")
+        with contextlib.suppress(sqlite3.Error):  # somebody has begun to write: then there is a log
+            if not log.exists():
+                # All of it is in the file, and a look must not leave a log beside it.
+                copy = self._copy("mode=ro&immutable=1")
+                if not log.exists():
+                    return copy
+                copy.close()
+        return self._copy("mode=ro")
+
+    def _copy(self, how: str) -> sqlite3.Connection:
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        original = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        original = sqlite3.connect(f"{self.path.absolute().as_uri()}?{how}", uri=True, timeout=5.0)
         try:
             original.backup(copy)
         finally:
