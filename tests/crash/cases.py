@@ -40,13 +40,18 @@ _LEFT_BEHIND = frozenset({LEDGER.name, ACCOUNT_FILE.name, children.DIARY})
 class Undisturbed:
     """What the sessions come to when nobody kills them, and which points they pass."""
 
-    days: MarketDays
+    name: str
     tables: dict[str, Table]
     first_day: dict[str, Table]
     activity: Mapping[str, int]
     visits: tuple[Mapping[str, int], ...]
     seconds_inside: tuple[Mapping[str, float], ...]
     seconds: tuple[float, ...]
+
+    @property
+    def days(self) -> MarketDays:
+        """The days that were traded."""
+        return next(days for days in ALL_DAYS if days.name == self.name)
 
     def points(self, day: int) -> list[str]:
         """The points that the session of this day passes, each as ``when place``."""
@@ -80,8 +85,9 @@ class Outcome:
     """Each start: when it was to die and where it did."""
 
 
-def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
-    """Trade the days in ``home`` without a kill. Raises ``ChildDied`` where they are not what they should be."""
+def undisturbed(name: str, home: Path) -> Undisturbed:
+    """Trade the days of this name in ``home`` without a kill. Raises ``ChildDied`` where they are not what they should be."""
+    days = next(days for days in ALL_DAYS if days.name == name)
     home.mkdir(parents=True)
     children.prepare(home, days.prepare)
     ends = [children.trade(home, days, days.days[0], None)]
@@ -99,7 +105,7 @@ def undisturbed(days: MarketDays, home: Path) -> Undisturbed:
         raise children.ChildDied(f"undisturbed, {days.name!r} has no {idle} and is wrong in {wrong}; see {home}")
     survived = [next(one for one in end.told if one["what"] == "survived") for end in ends]
     return Undisturbed(
-        days,
+        name,
         seen.tables,
         first_day,
         seen.activity,

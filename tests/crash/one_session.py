@@ -77,7 +77,7 @@ class _FirstLooks(Watched):
     def see(self, moment: Any) -> None:
         if self._desk is not None:
             ledger = self._desk.store.connection.rows
-            for violation in agreement_of(ledger, ACCOUNT_FILE):
+            for violation in agreement_of(ledger, ACCOUNT_FILE, before_the_bar=True):
                 self._watch.note(
                     "violation", text=f"after the reconciliation at the open: {violation}", pid=os.getpid()
                 )

@@ -137,8 +137,12 @@ def beyond_broker(rows: Rows, account_file: Path) -> Iterator[str]:
             yield f"fill {exec_id}: the ledger has {fills[exec_id]}, the broker {executions[exec_id]}"
 
 
-def agreement_of(rows: Rows, account_file: Path) -> Iterator[str]:
-    """Where ledger and broker differ; nothing when a reconciliation has done its work."""
+def agreement_of(rows: Rows, account_file: Path, before_the_bar: bool = False) -> Iterator[str]:
+    """Where ledger and broker differ; nothing when a reconciliation has done its work.
+
+    ``before_the_bar``: a bar that was interrupted is about to come again. The cancels that it asked for are confirmed after
+    it, as they were to be: until then it must find the orders as it found them.
+    """
     yield from beyond_broker(rows, account_file)
     orders, executions = broker_facts(account_file)
     if missed := sorted(executions.keys() - ledger_fills(rows).keys()):
@@ -157,6 +161,8 @@ def agreement_of(rows: Rows, account_file: Path) -> Iterator[str]:
                 yield f"order {name} is {status} in the ledger and the broker never had it"
             continue
         _, theirs, _, executed = orders[name]
+        if before_the_bar and (status, theirs) == ("CANCEL_PENDING", "CANCELLED"):
+            theirs = status
         if filled != executed or ((status in over or theirs in over) and status != theirs):
             yield f"order {name} is {status} with {filled} filled; the broker has {theirs} with {executed}"
 
