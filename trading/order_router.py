@@ -464,21 +464,28 @@ class OrderRouter:
         polled = self._broker.poll()
         if not polled and not self._later:
             return News()
-        held = self._held_back | self._interrupted.keys()
         reports = [*self._later, *polled]
-        self._later = [report for report in reports if not isinstance(report, Execution) and _of(report, held)]
+        self._later = [report for report in reports if not isinstance(report, Execution) and self._is_for_later(report)]
         executions = [report for report in reports if isinstance(report, Execution)]
         owners = self._sessions_of({execution.client_order_id for execution in executions})
         news = News()
         for report in reports:
             if not isinstance(report, Execution):
-                if not _of(report, held) and (event := self._step(report)) is not None:
+                if not self._is_for_later(report) and (event := self._step(report)) is not None:
                     news.events.append(event)
             elif (owner := owners.get(report.client_order_id)) is not None:
                 news.fills.append(Fill(report, owner, self._scope.account, self._broker.source))
             else:
                 news.external.append(report)
         return news
+
+    def _is_for_later(self, report: OrderReport) -> bool:
+        """Whether the report came of what an interrupted bar did: that bar must not know of it yet.
+
+        Of an order that it cancels only the end did: a fill in part was there before.
+        """
+        name = report.client_order_id
+        return name in self._interrupted or (name in self._held_back and report.status.is_final)
 
     def note_fill(self, client_order_id: str, filled: int) -> None:
         """So many shares of the order are booked by now."""
@@ -620,7 +627,3 @@ class OrderRouter:
                     orders[event.client_order_id] = replace(order, status=event.status)
                 return True
         return False
-
-
-def _of(report: OrderReport, order_ids: Iterable[str]) -> bool:
-    return report.client_order_id in order_ids

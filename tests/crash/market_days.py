@@ -47,7 +47,8 @@ class MarketDays:
         document: dict[str, Any] = {
             "session": {"symbols": SYMBOLS, "timeframe": "10min", "account": ACCOUNT},
             "policy": {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 4}},
-            "orders": {"allow_short": True},
+            # The broker is as quick as a file: nothing is on its way for longer.
+            "orders": {"allow_short": True, "settle_seconds": "0.005"},
             "broker": {"paper": {"max_volume_fraction": "0.0003"}},
             "store": {"path": str(LEDGER)},
         }
@@ -102,5 +103,13 @@ ALL_DAYS: tuple[MarketDays, ...] = (
     MarketDays("one symbol halted", {}, prepare=_halt("symbol:BBB"), must_have=("partial fill", "cancel", "halt")),
     MarketDays("all halted", {}, prepare=_halt("all"), exit_code=3, must_have=("halt",)),
     MarketDays("halted on the way", {}, days=(MONDAY,), halted_on_the_way=True, must_have=("partial fill", "cancel")),
+    MarketDays(
+        "limits that stay",
+        {"orders": {"order_type": "LIMIT", "time_in_force": "GTC", "limit_offset_bps": "-4"}},
+    ),
+    MarketDays(
+        "trailing stops",
+        {"orders": {"order_type": "TRAILING_STOP", "time_in_force": "GTC", "trail_fraction": "0.001"}},
+    ),
     MarketDays("stored bars", {"feed": {"kind": "recorded"}, "book": {"cost_basis": "average"}}, prepare=_import_bars),
 )

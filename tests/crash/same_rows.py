@@ -13,9 +13,6 @@ COUNTS_OF_TRIES = frozenset({"attempts"})
 RECORDS_OF_RESTARTS = frozenset({"reconciliations", "discrepancies", "session_leases", "repairs"})
 """Tables whose very purpose is to tell one start from another."""
 
-NOT_EQUAL_YET = frozenset({"order_events", "position_snapshots"})
-"""Tables that still say how a session was interrupted. To be emptied: each is a promise that is not kept yet."""
-
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
@@ -27,7 +24,7 @@ def all_tables(rows: Rows, apart_from: frozenset[str] = frozenset()) -> dict[str
         "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'"
         " AND table_name IN (SELECT table_name FROM duckdb_tables() WHERE NOT internal) ORDER BY 1, column_index"
     ):
-        if table not in RECORDS_OF_RESTARTS | NOT_EQUAL_YET and column not in hidden:
+        if table not in RECORDS_OF_RESTARTS and column not in hidden:
             tables.setdefault(table, []).append(column)
     return {
         table: (

@@ -543,6 +543,20 @@ def test_a_cancel_that_an_interrupted_bar_asked_for_is_open_again_for_that_bar()
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
 
 
+def test_a_fill_in_part_that_came_before_the_cancel_is_told_before_the_cancel_is_confirmed() -> None:
+    desk = Desk()
+    intent = desk.intent(Side.SELL, 100, minute=-5)
+    order_id = intent.client_order_id
+    desk.router.recover([OpenOrder(intent, OrderStatus.CANCEL_PENDING, 0, 1, cancel_asked_at=at(1))], again)
+    wired(desk).news = [
+        OrderReport(order_id, "B1", status, at(0)) for status in (OrderStatus.PARTIALLY_FILLED, OrderStatus.CANCELLED)
+    ]
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.PARTIALLY_FILLED]
+    desk.router.execute((order_id,), (), at(1))
+    desk.router.bar_done(at(1))
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
+
+
 def test_less_than_was_intended_is_not_sent_under_the_old_name() -> None:
     desk = Desk()
     intent = desk.intent(Side.BUY, 100)
