@@ -285,6 +285,18 @@ def test_a_first_bar_in_which_nothing_was_traded_is_no_opening(market: Maker) ->
     assert paper.bar("106 106 104 105") == [("a", 10, "106.106")]
 
 
+def test_an_order_for_the_open_that_comes_too_late_waits_for_the_next_one(market: Maker) -> None:
+    paper = market()
+    paper.bar("100 101 99 100")
+    paper.minute = -30
+    paper.send("a", "MARKET_ON_OPEN")
+    paper.minute = 1
+    assert paper.bar("100 101 99 100") == [], "decided before the open, and there after it"
+    paper.close()
+    paper.next_day()
+    assert paper.bar("105 106 104 105") == [("a", 10, "105.105")]
+
+
 def test_an_order_for_an_open_that_never_came_expires_at_the_close(market: Maker) -> None:
     paper = market()
     paper.minute = -30
