@@ -317,21 +317,17 @@ def _worst_first(judged: list[tuple[PaperOrder, Judgement]], close: Decimal) -> 
     """Members of one group (or children of one parent) change places among themselves: fills at the open first, then what
     leaves the account worse off at ``close``; all other orders keep theirs."""
     places: dict[str, list[int]] = {}
+    harm: dict[int, tuple[bool, Decimal]] = {}
     for place, (order, judgement) in enumerate(judged):
         link = order.terms.oca_group or order.terms.parent_id
         if link is not None and judgement.price is not None:
             places.setdefault(link, []).append(place)
-
-    def by_harm(place: int) -> tuple[bool, Decimal]:
-        order, judgement = judged[place]
-        assert judgement.price is not None
-        return not judgement.at_open, order.terms.side.sign * (close - judgement.price)
-
-    sorted_ = list(judged)
+            harm[place] = not judgement.at_open, order.terms.side.sign * (close - judgement.price)
+    reordered = list(judged)
     for linked in places.values():
-        for place, source in zip(linked, sorted(linked, key=by_harm), strict=True):
-            sorted_[place] = judged[source]
-    return sorted_
+        for place, source in zip(linked, sorted(linked, key=harm.__getitem__), strict=True):
+            reordered[place] = judged[source]
+    return reordered
 
 
 def _objection(order: PaperOrder | None, amendment: OrderAmendment) -> str | None:
