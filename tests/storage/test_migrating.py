@@ -1,0 +1,77 @@
+"""A database of an earlier version goes on with everything it has; a migration that was edited is found out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.connection import Connection
+from storage.schema import Migration, _apply, migrations
+from storage.store import open_store
+from trading.errors import StoreError
+
+FACTS_OF_VERSION_2 = """
+INSERT INTO sessions VALUES ('s', 'sma', 'paper', DATE '2026-01-05', 'recorded', 'COMPLETED', '2026-01-05 14:30:00+00', NULL,
+    '2026-01-05 15:00:00+00', '{}', 'f', 1000, 0, '');
+INSERT INTO orders VALUES
+    ('o', 's', 'paper', '2026-01-05 14:30:00+00', 'SPY', 'BUY', 10, 'MARKET', NULL, NULL, 'DAY', NULL, NULL, 100,
+        '2026-01-05 14:30:00+00', 'FILLED', 10, 'b');
+INSERT INTO order_events VALUES
+    ('o', '2026-01-05 14:30:00+00', 'SUBMITTED', '', 's', NULL), ('o', '2026-01-05 14:30:00+00', 'ACCEPTED', '', 's', 'b');
+INSERT INTO fills VALUES
+    ('x1', 1, 'o', 's', 'paper', 'SPY', 'BUY', 6, 100, 1, '2026-01-05 14:31:00+00', 'paper'),
+    ('x2', 2, 'o', 's', 'paper', 'SPY', 'BUY', 4, 101, NULL, '2026-01-05 14:31:00+00', 'paper'),
+    ('x3', 3, 'p', 's', 'paper', 'SPY', 'SELL', 3, 102, 1, '2026-01-05 14:40:00+00', 'paper');
+INSERT INTO position_snapshots VALUES
+    ('s', '2026-01-05 14:31:00+00', 'paper', 'SPY', 10, 1005, 0), ('s', '2026-01-05 14:40:00+00', 'paper', 'SPY', 7, 703, 3);
+INSERT INTO reconciliations VALUES (1, 's', '2026-01-05 14:30:00+00', 'open', 1);
+INSERT INTO discrepancies VALUES (1, 1, 's', 'position', 'SPY', '7', '6', 'find out');
+"""
+
+
+def version_2(path: Path) -> None:
+    """A database as version 2 left it: its steps have no checksums."""
+    connection = Connection(path)
+    for step in migrations()[:2]:
+        _apply(connection, step)
+    with connection.transaction():
+        connection.run_script(FACTS_OF_VERSION_2)
+        connection.run_script("ALTER TABLE schema_migrations DROP COLUMN checksum")
+    connection.close()
+
+
+def test_facts_of_version_2_are_there_with_what_is_known_of_the_new_columns(path: Path, book: Any) -> None:
+    version_2(path)
+    with open_store(path) as store:
+        rows = store.connection.rows
+        assert rows("SELECT client_order_id, status, filled_quantity, attempts FROM orders") == [("o", "FILLED", 10, 1)]
+        assert rows("SELECT exec_id, booking, lineage, revision, quantity FROM fills ORDER BY booking") == [
+            ("x1", 1, "x1", 0, 6),
+            ("x2", 2, "x2", 0, 4),
+            ("x3", 3, "x3", 0, 3),
+        ]
+        # The first snapshot came with the bar of the first two fills.
+        assert rows("SELECT booking, quantity FROM position_snapshots ORDER BY booking") == [(2, 10), (3, 7)]
+        assert rows("SELECT symbol, quantity, cost_basis FROM positions") == [("SPY", 7, 703)]
+        assert rows("SELECT account, discrepancies, repairs, remaining FROM reconciliations") == [("paper", 1, 0, 1)]
+        assert rows("SELECT kind, remains FROM discrepancies") == [("position", True)]
+        assert rows("SELECT quantity FROM trades") == [(3,)]
+        store.ledger.commit("s", book.bar(1))
+    with open_store(path, read_only=True) as store:
+        assert len(store.ledger.fills("paper")) == 3
+
+
+def test_steps_that_were_applied_before_checksums_are_believed_and_later_ones_are_not(path: Path) -> None:
+    version_2(path)
+    with open_store(path) as store:
+        kept = store.connection.rows("SELECT version FROM schema_migrations WHERE checksum IS NOT NULL ORDER BY 1")
+        assert kept == [(step.version,) for step in migrations()[2:]]
+        with store.connection.transaction():
+            store.connection.execute("UPDATE schema_migrations SET checksum = 'another' WHERE version = 3")
+    with pytest.raises(StoreError, match=r"made by another 0003_exactly_once\.sql"), open_store(path):
+        pass
+
+
+def test_a_checksum_is_of_the_statements_and_not_of_how_their_lines_end() -> None:
+    assert Migration(1, "a", "x\ny\n").checksum == Migration(2, "b", "x\r\ny\r\n").checksum
+    assert Migration(1, "a", "x\ny\n").checksum != Migration(1, "a", "x\nz\n").checksum
