@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.handed_in import answer_to, hand_in
 from tasks.composition import assemble_reconciliation
-from trading.errors import BrokerUnavailable, ConfigurationError, StoreBusy, Unreconciled
+from trading.errors import BrokerUnavailable, ConfigurationError, StoreBusy, StoreError, Unreconciled
 from trading.operator_requests import OperatorRequest, RequestKind
 from trading.reconciliation_answer import comparison_answer
 from trading.settings import Settings
@@ -19,6 +19,8 @@ from trading.settings import Settings
 WAIT_SECONDS = 150.0
 """Longer than two minute bars: a session answers between two bars."""
 _TRIED_EVERY_SECONDS = 2.0
+_HELD_BRIEFLY_SECONDS = 10.0
+_LOOKED_AGAIN_EVERY_SECONDS = 0.2
 
 
 def reconcile_by_hand(
@@ -38,11 +40,30 @@ def reconcile_by_hand(
         raise ConfigurationError(
             f"To claim {', '.join(claim)} books trades made elsewhere into the ledger: give --repair with it."
         )
-    try:
-        answer = _on_the_ledger(settings, account, repair, claim)
-    except StoreBusy:
-        answer = _by_the_session(settings, account, repair, claim, wait_seconds)
+    answer = _by_whoever_can(settings, account, repair, claim, wait_seconds)
     return {**answer, "db": str(settings.store.path)}
+
+
+def _by_whoever_can(
+    settings: Settings, account: str | None, repair: bool, claim: Sequence[str], wait_seconds: float
+) -> dict[str, Any]:
+    patient_until = time.monotonic() + min(wait_seconds, _HELD_BRIEFLY_SECONDS)
+    while True:
+        try:
+            return _on_the_ledger(settings, account, repair, claim)
+        except StoreBusy:
+            arguments = {"account": account or "", "repair": repair, "claim": list(claim)}
+        try:
+            request = hand_in(
+                settings.store.path, RequestKind.RECONCILE, arguments, getpass.getuser(), datetime.now(UTC)
+            )
+        except StoreError:
+            # Another command has it for a moment, or a session is about to open its door.
+            if time.monotonic() >= patient_until:
+                raise
+            time.sleep(_LOOKED_AGAIN_EVERY_SECONDS)
+            continue
+        return _by_the_session(settings, account, repair, claim, request, wait_seconds)
 
 
 def _on_the_ledger(
@@ -65,12 +86,15 @@ def _on_the_ledger(
 
 
 def _by_the_session(
-    settings: Settings, account: str | None, repair: bool, claim: Sequence[str], wait_seconds: float
+    settings: Settings,
+    account: str | None,
+    repair: bool,
+    claim: Sequence[str],
+    request: OperatorRequest,
+    wait_seconds: float,
 ) -> dict[str, Any]:
-    """Ask the session; when it ends before it has answered, do it here."""
+    """Wait for the session's answer; when it ends before it has answered, do it here."""
     path = settings.store.path
-    arguments = {"account": account or "", "repair": repair, "claim": list(claim)}
-    request = hand_in(path, RequestKind.RECONCILE, arguments, getpass.getuser(), datetime.now(UTC))
     deadline = time.monotonic() + wait_seconds
     while True:
         left = max(deadline - time.monotonic(), 0.0)

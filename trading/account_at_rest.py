@@ -1,6 +1,6 @@
 """An account that nobody trades at the moment: its book and its working orders, out of the ledger alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -9,16 +9,16 @@ from trading.orders import Fill, OpenOrder, OrderEvent, may_become
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Broker, Ledger, LedgerEntries
 from trading.reconciler import Reconciler
+from trading.sessions import SessionRecord, SessionState
 from trading.settings import Settings
 
 
 class OrdersAtRest:
     """The ledger's open orders. Implements ``trading.reconciler.WorkingOrders``: nothing is ever sent."""
 
-    decided_again: frozenset[str] = frozenset()
-
-    def __init__(self, open_orders: list[OpenOrder]) -> None:
+    def __init__(self, open_orders: list[OpenOrder], decided_again: Collection[str] = ()) -> None:
         self._open = {order.intent.client_order_id: order for order in open_orders}
+        self.decided_again = frozenset(decided_again)
 
     def get_open_orders(self) -> dict[str, OpenOrder]:
         """Orders that are not final, by client_order_id."""
@@ -72,7 +72,10 @@ class BooksAtRest:
 def reconciler_at_rest(
     settings: Settings, account: str, broker: Broker, ledger: Ledger, settle: Callable[[], None]
 ) -> Reconciler:
-    """A reconciler over the account as the ledger has it. Raises ``ConfigurationError`` for one it does not have."""
+    """A reconciler over the account as the ledger has it. Raises ``ConfigurationError`` for one it does not have.
+
+    Orders of a bar that was interrupted are left to the session that takes it up: it decides them again under their ids.
+    """
     cash: Decimal | None = ledger.opening_cash(account)
     if cash is None:
         raise ConfigurationError(
@@ -83,6 +86,27 @@ def reconciler_at_rest(
     tracker.initialize_portfolio_state(
         cash, ledger.fills(account), ledger.last_prices(account), ledger.high_water_mark(account)
     )
-    orders = OrdersAtRest(ledger.open_orders(account))
+    open_orders = ledger.open_orders(account)
+    orders = OrdersAtRest(open_orders, _of_interrupted_bars(ledger, open_orders))
     books = BooksAtRest(account, tracker, orders)
     return Reconciler(account, broker, ledger, tracker, orders, books, settings, settle=settle)
+
+
+def _of_interrupted_bars(ledger: Ledger, open_orders: Iterable[OpenOrder]) -> set[str]:
+    """Orders of the newest session of a strategy that stopped in the middle of their bar: it can still be taken up."""
+    again: set[str] = set()
+    sessions: dict[str, SessionRecord | None] = {}
+    for order in open_orders:
+        intent = order.intent
+        if intent.session_id not in sessions:
+            found = ledger.find_session(intent.session_id)
+            sessions[intent.session_id] = found if found is not None and _can_go_on(ledger, found) else None
+        session = sessions[intent.session_id]
+        if session is not None and (session.last_bar_time is None or intent.bar_time > session.last_bar_time):
+            again.add(intent.client_order_id)
+    return again
+
+
+def _can_go_on(ledger: Ledger, session: SessionRecord) -> bool:
+    newest = ledger.last_session_date(session.account, session.strategy)
+    return session.state in (SessionState.RUNNING, SessionState.STOPPED) and session.session_date == newest

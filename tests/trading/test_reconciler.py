@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -315,6 +315,16 @@ def test_an_order_that_never_arrived_ends(place: Place) -> None:
     steps = place.ledger("SELECT session_id, status, detail FROM order_events WHERE client_order_id = 'lost'")
     assert steps[-1] == ("s", "EXPIRED", "never reached the broker")
     assert place.compare().discrepancies == ()
+
+
+@pytest.mark.parametrize(("state", "left"), [("RUNNING", True), ("STOPPED", True), ("COMPLETED", False)])
+def test_an_order_of_a_bar_that_was_interrupted_is_left_to_it(place: Place, state: str, left: bool) -> None:
+    [(session_id,)] = place.ledger("UPDATE sessions SET state = ? RETURNING session_id", state)
+    again = replace(intent("again"), session_id=session_id, bar_time=NOW)
+    write(place, again, status=OrderStatus.SUBMITTED)
+    assert kinds(place.reconcile().discrepancies) == ([] if left else [KIND.ORDER_NEVER_ARRIVED])
+    status = "SUBMITTED" if left else "EXPIRED"
+    assert place.ledger("SELECT status FROM orders WHERE client_order_id = 'again'") == [(status,)]
 
 
 def test_an_order_that_the_broker_ended_while_nobody_looked_ends(place: Place) -> None:

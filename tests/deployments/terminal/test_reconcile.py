@@ -173,6 +173,25 @@ def test_a_terminal_shows_every_word_of_every_difference(here: Path) -> None:
         assert word in shown.decode()
 
 
+def test_two_people_repair_at_once_and_it_is_done_once(here: Path) -> None:
+    exec_id = lose_a_fill(here)
+    command = [sys.executable, "-m", "deployments.terminal", "reconcile", "--repair"]
+    both = [
+        subprocess.Popen(
+            command,
+            cwd=here,
+            env={**os.environ, "PYTHONPATH": str(HOUSE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    told = [person.communicate(timeout=60) for person in both]
+    assert [person.returncode for person in both] == [ExitCode.DONE, ExitCode.DONE], told
+    assert ask(here, f"SELECT count(*) FROM fills WHERE exec_id = '{exec_id}'") == [(1,)]
+    assert ask(here, "SELECT sum(repairs) FROM reconciliations WHERE stage = 'manual'") == [(1,)]
+
+
 # While a session holds the database
 
 
