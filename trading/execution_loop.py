@@ -8,7 +8,8 @@ A bar that died in between is processed again: same decision, same order id, no 
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -114,6 +115,8 @@ class ExecutionLoop:
         self.last_bar_time = record.last_bar_time
         self._started = False
         self._flattened = 0
+        self.unheard = False
+        """Whether the broker did not answer since ledger and broker were compared last."""
         self.risk_events = RiskEventHandler(observers)
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events)
         self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length)
@@ -228,8 +231,8 @@ class ExecutionLoop:
         entries = LedgerEntries(bars=list(moment.bars.values()), findings=list(findings))
         if self._market is not None:
             self._market.see(moment)
-        self.book_reports(entries, moment.bar_time)
-        entries.order_events += self._ask_for_unconfirmed(moment.bar_time + self.bar_length)
+        self._hear_broker(entries, moment.bar_time)
+        self._ask_for_unconfirmed(moment.bar_time + self.bar_length, entries.order_events)
         self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})
         self._loader.cache_data(moment)
         started = time.perf_counter()
@@ -277,7 +280,7 @@ class ExecutionLoop:
         at = bar_time + self.bar_length
         if assessed.cancels or assessed.approved:
             entries.order_events += self._router.execute(assessed.cancels, assessed.approved, at)
-        entries.order_events += self._after_interruption(at)
+        self._after_interruption(at, entries.order_events)
         self._stop_what_never_arrives(assessed.approved, at, entries)
         entries.risk_checks += assessed.checks
         equity = self._tracker.equity_point(self.record.session_id, bar_time)
@@ -290,9 +293,18 @@ class ExecutionLoop:
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
 
     def book_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
-        """Take the broker's news into the book and into ``entries``."""
+        """Take the broker's news into the book and into ``entries``. Raises ``BrokerUnavailable``."""
         for fill in self.bookkeeper.book_reports(entries, bar_time):
             self.announce(HookEvent.TRADE_EXECUTED, bar_time, {"fill": fill})
+
+    def _hear_broker(self, entries: LedgerEntries, bar_time: datetime) -> None:
+        """``book_reports``; after silence no new risk is taken until ledger and broker were compared."""
+        try:
+            self.book_reports(entries, bar_time)
+        except BrokerUnavailable as error:
+            _log.warning("no news of the broker session_id=%s error=%s", self.record.session_id, error)
+            self.unheard = True
+            self.gate.lock_everything(f"the broker did not answer at {bar_time.isoformat()}: {error}")
 
     def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
         """Tell the observers of ``event``."""
@@ -327,21 +339,22 @@ class ExecutionLoop:
             self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
             return dict.fromkeys(moment.bars, Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]))
 
-    def _ask_for_unconfirmed(self, at: datetime) -> list[OrderEvent]:
+    def _ask_for_unconfirmed(self, at: datetime, events: list[OrderEvent]) -> None:
         """What became of orders whose sending was not confirmed; a broker that is silent is asked at the next bar."""
-        try:
-            return self._router.resolve(at)
-        except BrokerUnavailable as error:
-            _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
-            return []
+        with self._silence_is_no_answer():
+            self._router.resolve(at, events)
 
-    def _after_interruption(self, at: datetime) -> list[OrderEvent]:
+    def _after_interruption(self, at: datetime, events: list[OrderEvent]) -> None:
         """The first bar after a restart is done: orders that it did not decide again are asked for."""
+        with self._silence_is_no_answer():
+            self._router.bar_done(at, events)
+
+    @contextmanager
+    def _silence_is_no_answer(self) -> Iterator[None]:
         try:
-            return self._router.bar_done(at)
+            yield
         except BrokerUnavailable as error:
             _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
-            return []
 
     def _stop_what_never_arrives(self, sent: Iterable[ApprovedOrder], at: datetime, entries: LedgerEntries) -> None:
         """A symbol whose orders keep getting lost is halted for the rest of the session: sending more is guessing."""

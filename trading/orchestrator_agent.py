@@ -251,19 +251,21 @@ class OrchestratorAgent:
             at = self._now
             # News comes once: it is committed before the broker is asked anything that it may not answer.
             self._book_news(at)
-            self._committed(self.order_router.resolve(at))
+            self._resolve(at)
             self._book_news(at)
             done = self.reconciler.reconcile(stage, at, claim)
         except BrokerUnavailable as error:
+            self.loop.unheard = True
             gate.lock_everything(f"the broker did not answer the comparison at {self._now.isoformat()}: {error}")
             raise
         gate.lock({lock.symbol: lock.reason for lock in self.reconciler.locks()})
         self._compared_at, self._connections = self._now, connections
+        self.loop.unheard = False
         return done
 
     def reconciliation_due(self, bar_time: datetime) -> str | None:
         """The stage of the comparison that is due before the bar of ``bar_time`` is decided; None where none is."""
-        if self._ports.broker.connections != self._connections:
+        if self.loop.unheard or self._ports.broker.connections != self._connections:
             return "reconnect"
         every = self.settings.reconciliation.every_minutes
         if every is None or self._compared_at is None:
@@ -477,6 +479,13 @@ class OrchestratorAgent:
         self.loop.book_reports(entries, at)
         if entries:
             self._ports.ledger.commit(self.session_id, entries)
+
+    def _resolve(self, at: datetime) -> None:
+        events: list[OrderEvent] = []
+        try:
+            self.order_router.resolve(at, events)
+        finally:
+            self._committed(events)
 
     def _committed(self, events: list[OrderEvent]) -> list[OrderEvent]:
         if events:

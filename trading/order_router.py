@@ -413,37 +413,43 @@ class OrderRouter:
         """Orders that an interrupted bar has touched and that wait for it to come again."""
         return frozenset(self._interrupted) | self._held_back
 
-    def bar_done(self, at: datetime) -> list[OrderEvent]:
-        """The interrupted bar has come again: orders that it did not decide a second time are asked for by id."""
+    def bar_done(self, at: datetime, events: list[OrderEvent]) -> None:
+        """The interrupted bar has come again: orders that it did not decide a second time are asked for, as by ``resolve``."""
         if not self._interrupted and not self._held_back:
-            return []
+            return
         left, self._interrupted = self._interrupted, {}
         self._held_back = set()
         self._open |= left
-        return self._resolve(left, at)
+        self._resolve(left, at, events)
 
-    def resolve(self, at: datetime) -> list[OrderEvent]:
+    def resolve(self, at: datetime, events: list[OrderEvent]) -> None:
         """Ask the broker by id for every open order whose sending or cancelling was never confirmed.
 
         An order that the broker surely never had ends as EXPIRED: whether it is still wanted is for the next decision, with
-        a fresh look at risk. Raises ``BrokerUnavailable`` when the broker does not answer.
+        a fresh look at risk. Steps are added to ``events`` as they are taken. Raises ``BrokerUnavailable``, after all were
+        asked for, when the broker did not answer of some: the steps of the others are taken all the same.
         """
-        return self._resolve(list(self._open), at)
+        self._resolve(list(self._open), at, events)
 
-    def _resolve(self, order_ids: Iterable[str], at: datetime) -> list[OrderEvent]:
-        events = []
+    def _resolve(self, order_ids: Iterable[str], at: datetime, events: list[OrderEvent]) -> None:
+        silence: BrokerUnavailable | None = None
         for order_id in order_ids:
             order = self._open[order_id]
             if order.status not in _UNCONFIRMED:
                 continue
-            found = self._find_settled(order_id)
+            try:
+                found = self._find_settled(order_id)
+            except BrokerUnavailable as error:
+                silence = error
+                continue
             if found is None:
                 events.append(self._expire(order, at))
             elif order.status is OrderStatus.CANCEL_PENDING and not found.status.is_final:
                 self._ask_to_cancel(order_id)
             else:
                 events += self._follow(found, at)
-        return events
+        if silence is not None:
+            raise silence
 
     @property
     def cancels_not_sent(self) -> frozenset[str]:
@@ -521,10 +527,14 @@ class OrderRouter:
         return known
 
     def _step(self, report: OrderReport) -> OrderEvent | None:
+        order = self._open.get(report.client_order_id)
+        if order is None or not may_become(order.status, report.status):
+            return None
         event = OrderEvent(
             report.client_order_id, report.event_time, report.status, report.detail, report.broker_order_id
         )
-        return event if self._move(event) else None
+        self._move(event)
+        return event
 
     def _send(self, intent: OrderIntent) -> list[OrderEvent]:
         order_id, at = intent.client_order_id, intent.created_at

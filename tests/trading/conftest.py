@@ -88,6 +88,7 @@ def at_desk(tmp_path: Path) -> DeskMaker:
         source: Feed | None = None,
         observers: Observers | None = None,
         account: str = "paper",
+        folder: Path = tmp_path,
         wrap: Callable[[PaperBroker], Broker] = lambda paper: paper,
         **sections: Mapping[str, Any],
     ) -> Iterator[Desk]:
@@ -95,8 +96,8 @@ def at_desk(tmp_path: Path) -> DeskMaker:
         calendar = TradingCalendar(wanted.session.exchange, day)
         hours = calendar.hours(day)
         with contextlib.ExitStack() as stack:
-            store: Store = stack.enter_context(open_store(tmp_path / "ledger.duckdb"))
-            file = PaperFile(tmp_path / f"{account}.sqlite", account)
+            store: Store = stack.enter_context(open_store(folder / "ledger.duckdb"))
+            file = PaperFile(folder / f"{account}.sqlite", account)
             stack.callback(file.close)
             paper = PaperBroker(account, wanted.broker.paper, hours.opens_at, file)
             clock = BarClock(hours.opens_at)

@@ -143,6 +143,12 @@ class Desk:
         return [order.status for order in self.router.get_open_orders().values()]
 
 
+def resolved(router: OrderRouter, moment: datetime) -> list[OrderEvent]:
+    events: list[OrderEvent] = []
+    router.resolve(moment, events)
+    return events
+
+
 def approved(intent: OrderIntent) -> ApprovedOrder:
     return ApprovedOrder(intent, PreTradeVerdict(intent.quantity, ()))
 
@@ -443,7 +449,7 @@ def test_an_unknown_order_that_never_arrived_is_over_at_the_next_bar() -> None:
     desk = Desk()
     intent = desk.intent(Side.BUY, 100)
     desk.router.recover([OpenOrder(intent, OrderStatus.UNKNOWN, 0, 1)])
-    [event] = desk.router.resolve(at(2))
+    [event] = resolved(desk.router, at(2))
     assert (event.status, event.detail) == (OrderStatus.EXPIRED, "never reached the broker")
     # Whether it is still wanted is decided anew, and judged by risk anew.
     assert desk.delta(Action.BUY, 0).quantity == 100
@@ -455,7 +461,7 @@ def test_an_order_found_filled_waits_for_its_executions() -> None:
     desk.router.recover([OpenOrder(intent, OrderStatus.SUBMITTED, 0)])
     order_id = intent.client_order_id
     wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 100, OrderStatus.FILLED)
-    [event] = desk.router.resolve(at(1))
+    [event] = resolved(desk.router, at(1))
     assert event.status is OrderStatus.ACCEPTED
     assert desk.router.working_shares("SPY", Side.BUY) == 100
 
@@ -465,8 +471,28 @@ def test_a_broker_that_is_silent_when_asked_is_not_taken_for_a_no() -> None:
     desk.router.recover([OpenOrder(desk.intent(Side.BUY, 100), OrderStatus.UNKNOWN, 0)])
     wired(desk).answers = [BrokerUnavailable("still dead")]
     with pytest.raises(BrokerUnavailable):
-        desk.router.resolve(at(2))
+        desk.router.resolve(at(2), [])
     assert desk.statuses == [OrderStatus.UNKNOWN]
+
+
+class HalfDeaf(Wire):
+    """Answers for SPY alone, and has nothing."""
+
+    def find_order(self, client_order_id: str) -> BrokerOrder | None:
+        if "SPY" not in client_order_id:
+            raise BrokerUnavailable("silence")
+        return None
+
+
+def test_a_broker_that_falls_silent_between_two_answers_takes_none_of_them_back() -> None:
+    desk = Desk(HalfDeaf())
+    one, other = desk.intent(Side.BUY, 100), desk.intent(Side.BUY, 50, symbol="QQQ")
+    desk.router.recover([OpenOrder(intent, OrderStatus.UNKNOWN, 0) for intent in (other, one)])
+    events: list[OrderEvent] = []
+    with pytest.raises(BrokerUnavailable):
+        desk.router.resolve(at(2), events)
+    assert [(event.client_order_id, event.status) for event in events] == [(one.client_order_id, OrderStatus.EXPIRED)]
+    assert list(desk.router.get_open_orders()) == [other.client_order_id]
 
 
 # A bar that was interrupted and comes again
@@ -481,7 +507,7 @@ def test_an_interrupted_bar_finds_what_it_found_before() -> None:
     intent = desk.intent(Side.BUY, 100)
     desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0)], again)
     assert desk.delta(Action.BUY, 0).quantity == 100
-    assert desk.router.resolve(at(1)) == []
+    assert resolved(desk.router, at(1)) == []
 
 
 def test_an_intent_that_was_not_sent_before_the_crash_is_sent_when_its_bar_comes_again() -> None:
@@ -508,7 +534,9 @@ def test_an_intent_that_was_sent_before_the_crash_is_not_sent_again_and_leaves_t
     assert not desk.router.collect()
     assert desk.router.place_order(approved(intent)) == wanted
     assert wired(desk).sent == []
-    assert desk.router.bar_done(at(1)) == []
+    left: list[OrderEvent] = []
+    desk.router.bar_done(at(1), left)
+    assert left == []
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.FILLED]
 
 
@@ -520,7 +548,8 @@ def test_an_order_that_is_not_decided_again_is_asked_for() -> None:
             order_id = intent.client_order_id
             wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 0, OrderStatus.ACCEPTED)
     desk.router.recover([OpenOrder(intent, OrderStatus.CREATED, 0) for intent in (arrived, lost)], again)
-    events = desk.router.bar_done(at(1))
+    events: list[OrderEvent] = []
+    desk.router.bar_done(at(1), events)
     assert [(event.client_order_id, event.status) for event in events] == [
         (arrived.client_order_id, OrderStatus.ACCEPTED),
         (lost.client_order_id, OrderStatus.EXPIRED),
@@ -539,7 +568,7 @@ def test_a_cancel_that_an_interrupted_bar_asked_for_is_open_again_for_that_bar()
     assert delta.cancels == (order_id,)
     assert desk.router.execute(delta.cancels, (), at(1)) == []
     assert desk.saved.order_events == [OrderEvent(order_id, at(1), OrderStatus.CANCEL_PENDING)]
-    desk.router.bar_done(at(1))
+    desk.router.bar_done(at(1), [])
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
 
 

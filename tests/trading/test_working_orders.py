@@ -12,7 +12,7 @@ from trading.errors import BrokerUnavailable, OutcomeUnknown
 from trading.hooks import Observers
 from trading.market_window import LiveWindow
 from trading.order_router import OrderRouter, OrderScope
-from trading.orders import Execution, Fill, OrderIntent, OrderStatus, Side
+from trading.orders import Execution, Fill, OrderEvent, OrderIntent, OrderStatus, Side
 from trading.pnl_tracker import PnLTracker
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder
@@ -153,6 +153,12 @@ def wired() -> tuple[Wire, OrderRouter]:
     return wire, OrderRouter(SCOPE, SizingSettings(), OrderSettings(), wire, lambda _entries: None)
 
 
+def resolved(router: OrderRouter, moment: datetime) -> list[OrderEvent]:
+    events: list[OrderEvent] = []
+    router.resolve(moment, events)
+    return events
+
+
 def test_a_cancel_that_did_not_reach_the_broker_is_asked_for_again() -> None:
     wire, router = wired()
     order_id = place(router, Side.BUY, 10)
@@ -168,7 +174,7 @@ def test_an_unconfirmed_order_that_was_cancelled_is_still_asked_for() -> None:
     order_id = place(router, Side.BUY, 10)
     router.cancel_order(order_id, NOW)
     # It never arrived: no report will ever end it, and the next session would find an order that is gone.
-    [event] = router.resolve(NOW)
+    [event] = resolved(router, NOW)
     assert event.status is OrderStatus.EXPIRED
     assert router.get_open_orders() == {}
 
