@@ -228,6 +228,10 @@ class Connection:
             return
         self._doorway.open_on(self._reader)
 
+    def interrupt(self) -> None:
+        """End what is being read, which fails then. May be called from another thread."""
+        self._reader.interrupt()
+
     def let_in(self, doorway: Doorway | None) -> None:
         """Let others in through ``doorway`` as long as the file is open; None shuts the one that is there."""
         if self._doorway is not None:

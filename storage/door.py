@@ -96,11 +96,12 @@ class Door:
             return
         if self._opening is not None:
             self._opening.join()
+        if self._sign is not None:
+            take_in(self._path, self._sign)  # first: who is turned away from here on can see why
         with self._state:
             self._shut = True
             self._state.notify_all()
         if self._sign is not None:
-            take_in(self._path, self._sign)
             self._stop_serving(self._raw, self._sign.port)
         while self._questions_end():
             time.sleep(0.002)

@@ -7,16 +7,22 @@ when it is finished.
 import contextlib
 import glob
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.bars import StoredBars
 from storage.connection import Connection
+from storage.door_sign import read_sign
+from storage.giving_way import wanting
 from storage.ledger import DuckLedger
 from storage.schema import migrate
 from trading.bars import Timeframe
-from trading.errors import StoreError
+from trading.errors import StoreBusy, StoreError
+
+_READERS_AWAITED_SECONDS = 2.0
+_TRIED_EVERY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,28 @@ def open_store(path: Path, read_only: bool = False) -> Iterator[Store]:
                 f"There is no database {path}. Run `openbell session` or `openbell import-bars` with --db {path} to make one."
             )
         _make(path)
-    connection = Connection(path, read_only)
+    connection = Connection(path, read_only) if read_only else _open_when_readers_have_left(path)
     try:
         migrate(connection)
         yield Store(path, connection, DuckLedger(connection))
     finally:
         connection.close()
+
+
+def _open_when_readers_have_left(path: Path) -> Connection:
+    """The database opened to write it. Readers are asked to give way and waited for; a session is not."""
+    try:
+        return Connection(path)
+    except StoreBusy:
+        give_up_at = time.monotonic() + _READERS_AWAITED_SECONDS
+        with wanting(path):
+            while True:
+                time.sleep(_TRIED_EVERY_SECONDS)
+                try:
+                    return Connection(path)
+                except StoreBusy:
+                    if read_sign(path) is not None or time.monotonic() > give_up_at:
+                        raise
 
 
 def _make(path: Path) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from storage.connection import Connection, first_lines
 from storage.door_sign import LEAVING, DoorSign, read_sign
 from storage.extensions import ExtensionMissing, load_quack, quoted
+from storage.giving_way import GaveWay, giving_way, is_wanted
 from storage.ledger import DuckLedger
 from storage.schema import migrate
 from storage.store import Store, open_store
@@ -97,7 +98,17 @@ class Visit(Connection):
         try:
             return self._raw.execute(f"FROM quack_query({where})")
         except duckdb.Error as error:
-            raise _translated(self.path, error) from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: duckdb.Error) -> StoreError:
+        text = re.split(r"\n+LINE 1: FROM quack_query\(", str(error))[0].removeprefix("Invalid Input Error: ").strip()
+        refused = "Authorization failed" in text
+        left = LEAVING in text or (refused and read_sign(self.path) != self._sign)
+        if left or "Authentication failed" in text or isinstance(error, duckdb.IOException | duckdb.HTTPException):
+            return DoorGone(f"Nobody answers for {self.path}: {first_lines(text)}.")
+        if refused:
+            return _Refused(f"The holder of {self.path} did not let it in.")
+        return StoreError(first_lines(text, 4))
 
 
 class _Refused(StoreError):
@@ -113,8 +124,11 @@ def read_from(path: Path, question: Callable[[Store], Answered]) -> Answered:
     deadline = time.monotonic() + _TRIED_FOR_SECONDS
     while True:
         try:
-            with open_store(path, read_only=True) as store:
-                return question(store)
+            if not is_wanted(path) or time.monotonic() > deadline:
+                with open_store(path, read_only=True) as store, giving_way(store.connection):
+                    return question(store)
+        except GaveWay:
+            deadline = time.monotonic() + _TRIED_FOR_SECONDS
         except StoreBusy as busy:
             sign = read_sign(path)
             late = time.monotonic() > deadline
@@ -168,17 +182,6 @@ def _set_asking(raw: duckdb.DuckDBPyConnection) -> None:
     raw.execute("SET http_retries = 0")
     raw.execute(f"SET http_timeout = {_ANSWER_AWAITED_SECONDS}")
     raw.execute("SET http_proxy = ''")
-
-
-def _translated(path: Path, error: duckdb.Error) -> StoreError:
-    text = re.split(r"\n+LINE 1: FROM quack_query\(", str(error))[0]
-    text = text.removeprefix("Invalid Input Error: ").strip()
-    if "Authorization failed" in text:
-        return _Refused(f"The holder of {path} did not let it in.")
-    gone = "Authentication failed" in text or LEAVING in text
-    if gone or isinstance(error, duckdb.IOException | duckdb.HTTPException):
-        return DoorGone(f"Nobody answers for {path}: {first_lines(text)}.")
-    return StoreError(first_lines(text, 4))
 
 
 def _not_let_in(path: Path) -> ConfigurationError:

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from storage.door import Door, open_door
 from storage.door_sign import DoorSign, hang_out, read_sign, sign_path
+from storage.giving_way import wanted_path
 from storage.questions import ask
 from storage.store import Store, open_store
 from storage.visit import visit
@@ -31,6 +33,7 @@ import json, sys
 from pathlib import Path
 from storage.door_sign import read_sign
 from storage.extensions import load_quack
+from storage.giving_way import wanted_path
 from storage.questions import ask
 import duckdb
 
@@ -413,6 +416,31 @@ def test_a_question_that_the_holders_end_cut_off_is_asked_again(path: Path, visi
     assert visitor.end() == [["0"]]  # from the file, once it was free
 
 
+def test_a_reader_of_the_free_file_gives_way_to_a_session(path: Path, visitor: Visitor) -> None:
+    with open_store(path):
+        pass
+    slow = "SELECT count(*) FROM range(20000) a, range(20000) b WHERE (a.range * b.range) % 7 = 8"
+    assert visitor("ask", "SELECT 1") == [["1"]]
+    visitor.begin("ask", slow)
+    time.sleep(0.7)
+    began = time.monotonic()
+    with open_store(path) as store, open_door(store) as door:
+        assert time.monotonic() - began < 2
+        assert door.wait_until_open()
+        assert store.connection.rows("SELECT count(*) FROM fills") == [(0,)]
+        time.sleep(0.3)
+    assert visitor.end() == [["0"]]  # asked again, behind the door and at the file
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("text", ["", "x", "999999999", "-1"])
+def test_what_a_killed_writer_left_keeps_no_reader_out(path: Path, text: str) -> None:
+    with open_store(path):
+        pass
+    wanted_path(path).write_text(text)
+    assert ask(path, "SELECT count(*) FROM fills").rows == ((0,),)
+
+
 def test_sessions_begin_and_end_between_questions(path: Path, visitor: Visitor) -> None:
     for _ in range(3):
         with open_store(path) as store, open_door(store) as door:
@@ -515,3 +543,86 @@ def test_a_database_that_is_not_served_has_no_door(path: Path) -> None:
     with open_store(path) as store, open_door(store, serve=False) as door:
         assert not door.is_open
         assert not sign_path(path).exists()
+
+
+@pytest.fixture
+def without_quack(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment that has everything that this one has, save the wheels of DuckDB's extensions."""
+    folder = tmp_path_factory.mktemp("packages")
+    for packages in {Path(duckdb.__file__).parents[1], Path(pytest.__file__).parents[1]}:
+        for package in packages.iterdir():
+            if not package.name.startswith("duckdb_extension"):
+                (folder / package.name).symlink_to(package)
+    house = Path(__file__).parents[2]
+    return {**os.environ, "PYTHONPATH": f"{house}{os.pathsep}{folder}"}
+
+
+def test_who_cannot_load_the_extension_is_told_what_remains(
+    path: Path, without_quack: dict[str, str], door: Door
+) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"from deployments.terminal.app import run; run(['sql', 'select 1', '--db', {str(path)!r}])",
+        ],
+        env=without_quack,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    said = " ".join(done.stderr.split())
+    assert f"held by process {os.getpid()}" in said
+    assert "pip install duckdb-extension-httpfs==" in said
+    assert "wait until it is done" in said
+    assert "openbell snapshot FILE" in said
+    assert door.is_open
+
+
+def test_a_holder_that_cannot_load_the_extension_goes_on(path: Path, without_quack: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", HOLDER, str(path), "0"],
+        env=without_quack,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n")
+    assert done.stderr.count("\n") <= 1
+    assert "duckdb-extension-httpfs" in done.stderr
+    assert ask(path, "SELECT count(*) FROM fills").rows == ((0,),)
+
+
+def test_visitors_at_every_moment_of_opening_and_shutting(path: Path) -> None:
+    command = [sys.executable, "-c", VISITOR, str(path)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
+    ):
+        told: list[Any] = []
+        ending = threading.Event()
+
+        def keep_asking(visitor: Visitor) -> None:
+            while not ending.is_set():
+                told.append(visitor("ask", "SELECT count(*) FROM fills"))
+
+        threads = [threading.Thread(target=keep_asking, args=(Visitor(process),)) for process in (one, other)]
+        with open_store(path):
+            pass
+        for thread in threads:
+            thread.start()
+        for turn in range(20):
+            with open_store(path) as store, open_door(store) as door:
+                if turn % 3:
+                    door.wait_until_open()
+                time.sleep(0.02 * (turn % 5))
+        ending.set()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        one.kill()
+        other.kill()
+    assert told
+    assert [answer for answer in told if answer != [["0"]]] == []
