@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trading.account_views import BookedPosition, BrokerView, Difference, LedgerView
 from trading.differences import Discrepancy, DiscrepancyKind, ExternalFill, ExternalOrder
+from trading.fill_book import FillBook
 from trading.orders import (
     INFERRED,
     Execution,
@@ -660,3 +663,74 @@ def test_differences_come_in_one_order_whatever_order_the_broker_tells_them_in()
 def test_a_remedy_belongs_to_what_is_repairable_and_to_nothing_else() -> None:
     with pytest.raises(ValueError, match="repairable means there is a remedy"):
         Difference(Discrepancy(KIND.CASH, "paper", "1", "2", "?", repairable=True))
+
+
+# Whatever both sides have
+
+
+@st.composite
+def two_sides(draw: st.DrawFn) -> tuple[list[Fill], list[Execution], list[OpenOrder], dict[str, BrokerOrder]]:
+    """Executions of a few orders at the broker, and what a ledger that missed, misread or invented some has of them."""
+    told: list[Execution] = []
+    fills: list[Fill] = []
+    totals: dict[str, list[Execution]] = {"a": [], "b": [], "c": []}
+    for number in range(draw(st.integers(0, 8))):
+        order_id = draw(st.sampled_from(["a", "b", "c", ""]))
+        one = executed(
+            f"x{number}",
+            order_id,
+            draw(st.integers(1, 60)),
+            draw(st.sampled_from(["9.5", "10", "11.25"])),
+            draw(st.sampled_from([None, "1", "2"])),
+            at=AT + timedelta(minutes=draw(st.integers(0, 3))),
+        )
+        totals.setdefault(order_id, []).append(one)
+        fate = draw(st.sampled_from(["both", "missed", "misread", "corrected", "hidden", "denied"]))
+        if fate != "denied":
+            told += [one] if fate != "hidden" else []
+        else:
+            totals[order_id].remove(one)
+        if fate == "corrected":
+            told.append(replace(one, exec_id=f"{one.exec_id}.1", quantity=one.quantity + 5, revision=1))
+            totals[order_id][-1] = told[-1]
+        if order_id and fate in ("both", "corrected", "denied"):
+            fills.append(booked(one))
+        if order_id and fate == "misread":
+            fills.append(booked(replace(one, price=one.price + 1, commission=None)))
+    working = {
+        order_id: there(
+            order_id,
+            filled := sum(one.quantity for one in executions),
+            average=str(sum(one.quantity * one.price for one in executions) / filled) if filled else None,
+            quantity=1_000,
+        )
+        for order_id, executions in totals.items()
+        if order_id
+    }
+    orders = [OpenOrder(intent(order_id, quantity=1_000), OrderStatus.ACCEPTED, 0) for order_id in sorted(working)]
+    return fills, told, orders, working
+
+
+@given(sides=two_sides(), data=st.data())
+def test_remedies_leave_what_has_none_and_the_order_of_telling_does_not_matter(
+    sides: tuple[list[Fill], list[Execution], list[OpenOrder], dict[str, BrokerOrder]], data: st.DataObject
+) -> None:
+    fills, told, orders, working = sides
+    really = list({one.lineage: one for one in sorted(told, key=lambda one: one.revision)}.values())
+    theirs = broker(*really, told=told, working=tuple(working.values()))
+    first = found(ledger(*fills, working=orders), theirs)
+    shuffled = replace(
+        theirs,
+        executions=tuple(data.draw(st.permutations(theirs.executions))),
+        account=replace(theirs.account, open_orders=tuple(data.draw(st.permutations(theirs.account.open_orders)))),
+    )
+    assert found(ledger(*fills, working=orders), shuffled) == first
+
+    book = FillBook(fills)
+    for difference in first:
+        if isinstance(difference.remedy, Fill):
+            book.absorb(difference.remedy)
+    elsewhere = [one.remedy for one in first if isinstance(one.remedy, ExternalFill)]
+    after = found(ledger(*book.fills, working=orders, external_fills=elsewhere), theirs)
+    left = {(one.discrepancy.kind, one.discrepancy.subject) for one in first if one.remedy is None}
+    assert {(one.discrepancy.kind, one.discrepancy.subject) for one in after} == left
