@@ -213,6 +213,14 @@ def test_of_a_corrected_execution_that_was_missed_the_correction_is_booked() -> 
     assert remedy.execution == correction
 
 
+def test_a_correction_counts_also_when_it_is_dated_before_the_first() -> None:
+    first = executed("x1.01", price="10", lineage="x1")
+    correction = executed("x1.02", price="11", lineage="x1", revision=1, at=AT - timedelta(seconds=1))
+    _, remedy = only(ledger(working=[order()]), broker(correction, told=[first, correction]))
+    assert isinstance(remedy, Fill)
+    assert remedy.execution == correction
+
+
 def test_a_correction_takes_the_place_of_the_first() -> None:
     first = executed("x1.01", price="10", lineage="x1")
     correction = executed("x1.02", price="11", commission=None, lineage="x1", revision=1)
