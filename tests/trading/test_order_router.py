@@ -582,7 +582,7 @@ def test_a_fill_in_part_that_came_before_the_cancel_is_told_before_the_cancel_is
     ]
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.PARTIALLY_FILLED]
     desk.router.execute((order_id,), (), at(1))
-    desk.router.bar_done(at(1))
+    desk.router.bar_done(at(1), [])
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
 
 
