@@ -30,7 +30,7 @@ session: $(VENV)/.base
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-# Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=7 repeats one case).
+# Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500
 crash-test: $(VENV)/.dev
 	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
