@@ -1,15 +1,19 @@
 """The broker's news, taken into the book and written down."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trading.calendar import TradingHours
 from trading.differences import ExternalFill
 from trading.order_router import OrderRouter
-from trading.orders import Execution, Fill
+from trading.orders import Execution, Fill, OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
 from trading.sessions import SessionRecord
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ class Bookkeeper:
             return []
         entries.order_events += news.events
         entries.external_fills += [external_fill(execution, self.record.account, at) for execution in news.external]
-        return self.book(news.fills, entries)
+        new = self.book(news.fills, entries)
+        entries.order_events += self._overfilled(new, news.orders)
+        return new
 
     def book(self, fills: list[Fill], entries: LedgerEntries) -> list[Fill]:
         """Book these fills as ``book_reports`` does."""
@@ -54,6 +60,18 @@ class Bookkeeper:
             for symbol, executed_at in moved.items()
         ]
         return new
+
+    def _overfilled(self, fills: list[Fill], orders: Mapping[str, OpenOrder]) -> list[OrderEvent]:
+        """A mark on each order of which more was filled than was ordered: the fill is kept, and a person should know."""
+        marks = {}
+        for fill in fills:
+            order_id = fill.execution.client_order_id
+            ordered, filled = orders[order_id].intent.quantity, self.tracker.filled_of(order_id)
+            if filled > ordered:
+                _log.error("overfilled client_order_id=%s ordered=%d filled=%d", order_id, ordered, filled)
+                detail = f"overfilled: {filled} of {ordered}"
+                marks[order_id] = OrderEvent(order_id, fill.execution.executed_at, OrderStatus.FILLED, detail)
+        return list(marks.values())
 
     def _bar_of(self, moment: datetime) -> datetime:
         """The open of the bar in which something happened: the same bar whenever it was learned of."""

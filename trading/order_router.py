@@ -67,11 +67,15 @@ class OrderDelta:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the broker reported: steps of orders, executions of orders made here, and those made elsewhere."""
+    """What the broker reported: steps of orders, executions of orders made here, and those made elsewhere.
+
+    ``orders`` are the orders of ``fills`` as they were before, by id.
+    """
 
     events: list[OrderEvent] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
     external: list[Execution] = field(default_factory=list)
+    orders: Mapping[str, OpenOrder] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.events or self.fills or self.external)
@@ -473,14 +477,13 @@ class OrderRouter:
         reports = [*self._later, *polled]
         self._later = [report for report in reports if not isinstance(report, Execution) and self._is_for_later(report)]
         executions = [report for report in reports if isinstance(report, Execution)]
-        owners = self._sessions_of({execution.client_order_id for execution in executions})
-        news = News()
+        news = News(orders=self._orders_of(executions))
         for report in reports:
             if not isinstance(report, Execution):
                 if not self._is_for_later(report) and (event := self._step(report)) is not None:
                     news.events.append(event)
-            elif (owner := owners.get(report.client_order_id)) is not None:
-                news.fills.append(Fill(report, owner, self._scope.account, self._broker.source))
+            elif (order := news.orders.get(report.client_order_id)) is not None:
+                news.fills.append(Fill(report, order.intent.session_id, self._scope.account, self._broker.source))
             else:
                 news.external.append(report)
         return news
@@ -512,19 +515,16 @@ class OrderRouter:
         """The broker's own view, asked anew each time."""
         return self._broker.account()
 
-    def _sessions_of(self, order_ids: set[str]) -> dict[str, str]:
-        """The session of each order that was made here."""
+    def _orders_of(self, executions: Iterable[Execution]) -> dict[str, OpenOrder]:
+        """The orders that were executed and made here, as they are before the news that brings this."""
+        order_ids = {execution.client_order_id for execution in executions}
         known = {
-            order_id: order.intent.session_id
+            order_id: orders[order_id]
             for orders in (self._open, self._interrupted)
             for order_id in order_ids & orders.keys()
-            if (order := orders[order_id])
         }
         missing = sorted(order_ids - known.keys() - {""})
-        if missing:
-            found = self._find_orders(missing)
-            known |= {order_id: order.intent.session_id for order_id, order in found.items()}
-        return known
+        return known | dict(self._find_orders(missing)) if missing else known
 
     def _step(self, report: OrderReport) -> OrderEvent | None:
         order = self._open.get(report.client_order_id)
