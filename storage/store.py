@@ -15,7 +15,7 @@ from pathlib import Path
 from storage.bars import StoredBars
 from storage.connection import Connection
 from storage.door_sign import read_sign
-from storage.giving_way import wanting
+from storage.giving_way import wanted_path, wanting
 from storage.ledger import DuckLedger
 from storage.schema import migrate
 from trading.bars import Timeframe
@@ -106,13 +106,16 @@ def _make(path: Path) -> None:
 
 
 def _remove_abandoned_drafts(path: Path) -> None:
-    """Take away what a process left that was killed while it made this database."""
+    """Take away what a process left that was killed while it made this database, or while it waited for it."""
     # Pieces of a name are no pattern: a database may be called [x].duckdb.
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
         maker = draft.name.removeprefix(f".{path.name}.").split(".")[0]
         if maker.isdigit() and not _is_running(int(maker)):
             with contextlib.suppress(OSError):  # another process took it away, or may and we may not
                 draft.unlink()
+    with contextlib.suppress(OSError, ValueError):  # there is none; or it is being written right now
+        if not _is_running(int(wanted_path(path).read_text(encoding="utf-8"))):
+            wanted_path(path).unlink()
 
 
 def _is_running(pid: int) -> bool:

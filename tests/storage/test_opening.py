@@ -32,6 +32,7 @@ def test_what_a_killed_maker_left_goes_with_the_next_opening(path: Path) -> None
     of_another = path.with_name(f".another.duckdb.{maker.pid}.new")
     for draft in (*abandoned, made_right_now, of_another):
         draft.touch()
+    path.with_name(f"{path.name}.wanted").write_text(str(maker.pid))
     with open_store(path):
         pass
     assert sorted(path.parent.iterdir()) == sorted([path, made_right_now, of_another])
