@@ -18,8 +18,10 @@ _NOT_ONLY_REDUCING = """
         FROM fills WHERE fills.account = orders.account AND fills.symbol = orders.symbol
             AND filled_at < orders.created_at
     ) ON true
-    WHERE CASE orders.side WHEN 'BUY' THEN orders.quantity > -coalesce(held, 0)
-        ELSE orders.quantity > coalesce(held, 0) END
+    -- The fills that a bar was decided on are booked with it: before that the ledger cannot tell what an order of it does.
+    WHERE orders.bar_time <= (SELECT last_bar_time FROM sessions WHERE session_id = orders.session_id)
+        AND CASE orders.side WHEN 'BUY' THEN orders.quantity > -coalesce(held, 0)
+            ELSE orders.quantity > coalesce(held, 0) END
 """
 _ALWAYS = {
     "an order's fills do not add up to its filled quantity": """
