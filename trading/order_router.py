@@ -417,6 +417,25 @@ class OrderRouter:
         """Orders that an interrupted bar has touched and that wait for it to come again."""
         return frozenset(self._interrupted) | self._held_back
 
+    def take_up(self, bar_ends_at: datetime | None = None) -> None:
+        """Hold nothing aside any more: what interrupted bars did works, or may work, and is asked for with ``resolve``.
+
+        With ``bar_ends_at`` what the bar that ends then did stays aside, because it comes again now. Any other that was
+        interrupted does not, or not in time: the next decision has to know of its orders and cancels.
+        """
+        if not self._interrupted and not self._held_back:
+            return
+        for order_id, order in list(self._interrupted.items()):
+            if order.intent.created_at != bar_ends_at:
+                self._open[order_id] = self._interrupted.pop(order_id)
+        for order_id in list(self._held_back):
+            held = self._open.get(order_id)
+            if held is None:
+                self._held_back.discard(order_id)
+            elif held.cancel_asked_at != bar_ends_at:
+                self._held_back.discard(order_id)
+                self._open[order_id] = replace(held, status=OrderStatus.CANCEL_PENDING)
+
     def bar_done(self, at: datetime, events: list[OrderEvent]) -> None:
         """The interrupted bar has come again: orders that it did not decide a second time are asked for, as by ``resolve``."""
         if not self._interrupted and not self._held_back:
@@ -474,13 +493,14 @@ class OrderRouter:
         polled = self._broker.poll()
         if not polled and not self._later:
             return News()
-        reports = [*self._later, *polled]
-        self._later = [report for report in reports if not isinstance(report, Execution) and self._is_for_later(report)]
+        reports, self._later = [*self._later, *polled], []
         executions = [report for report in reports if isinstance(report, Execution)]
         news = News(orders=self._orders_of(executions))
         for report in reports:
             if not isinstance(report, Execution):
-                if not self._is_for_later(report) and (event := self._step(report)) is not None:
+                if self._is_for_later(report) or self._is_ahead_of(executions, report):
+                    self._later.append(report)
+                elif (event := self._step(report)) is not None:
                     news.events.append(event)
             elif (order := news.orders.get(report.client_order_id)) is not None:
                 news.fills.append(Fill(report, order.intent.session_id, self._scope.account, self._broker.source))
@@ -495,6 +515,20 @@ class OrderRouter:
         """
         name = report.client_order_id
         return name in self._interrupted or (name in self._held_back and report.status.is_final)
+
+    def _is_ahead_of(self, executions: Iterable[Execution], report: OrderReport) -> bool:
+        """Whether the report says FILLED before all that was filled has been told. Until then the order counts as working.
+
+        What the broker itself sizes by other orders can be filled with less than was ordered.
+        """
+        order = self._open.get(report.client_order_id)
+        if report.status is not OrderStatus.FILLED or order is None:
+            return False
+        intent = order.intent
+        if intent.parent_id is not None or intent.oca_group is not None:
+            return False
+        told = sum(one.quantity for one in executions if one.client_order_id == intent.client_order_id)
+        return order.filled + told < intent.quantity
 
     def note_fill(self, client_order_id: str, filled: int) -> None:
         """So many shares of the order are booked by now."""
@@ -576,7 +610,9 @@ class OrderRouter:
                 events += self._moved(OrderEvent(order_id, at, OrderStatus.UNKNOWN, str(error)))
             else:
                 self._never_arrived.pop(intent.symbol, None)
-                return events + self._moved(OrderEvent(order_id, at, answer.status, "", answer.broker_order_id))
+                # As in ``_follow``: filled it is once its executions have come.
+                status = OrderStatus.ACCEPTED if answer.status is OrderStatus.FILLED else answer.status
+                return events + self._moved(OrderEvent(order_id, at, status, "", answer.broker_order_id))
             try:
                 found = self._find_settled(order_id)
             except BrokerUnavailable:
@@ -600,9 +636,12 @@ class OrderRouter:
         return found
 
     def _follow(self, found: BrokerOrder, at: datetime) -> list[OrderEvent]:
-        """The step to where the broker has the order. A complete fill waits for its executions, which come as news."""
+        """The step to where the broker has the order. An end waits for its executions, which come as news: an order that
+        is over counts no more, and what it has filled counts only once it is booked."""
         self._never_arrived.pop(found.symbol, None)
-        status = OrderStatus.ACCEPTED if found.status is OrderStatus.FILLED else found.status
+        untold = found.filled > self._open[found.client_order_id].filled
+        waits = found.status is OrderStatus.FILLED or (found.status.is_final and untold)
+        status = OrderStatus.ACCEPTED if waits else found.status
         return self._moved(OrderEvent(found.client_order_id, at, status, "found at the broker", found.broker_order_id))
 
     def _expire(self, order: OpenOrder, at: datetime) -> OrderEvent:

@@ -466,6 +466,22 @@ def test_an_order_found_filled_waits_for_its_executions() -> None:
     assert desk.router.working_shares("SPY", Side.BUY) == 100
 
 
+@pytest.mark.parametrize("before", [OrderStatus.SUBMITTED, OrderStatus.CANCEL_PENDING])
+def test_an_order_found_cancelled_waits_for_the_executions_it_had(before: OrderStatus) -> None:
+    desk = Desk()
+    intent = desk.intent(Side.BUY, 100)
+    order_id = intent.client_order_id
+    desk.router.recover([OpenOrder(intent, before, 0)])
+    wired(desk).orders[order_id] = BrokerOrder(order_id, "B1", "SPY", "BUY", 100, 40, OrderStatus.CANCELLED)
+    resolved(desk.router, at(1))
+    # Were it over by now, a decision would buy the 40 a second time.
+    assert desk.delta(Action.BUY, 0).quantity == 0
+    desk.router.note_fill(order_id, 40)
+    wired(desk).news = [OrderReport(order_id, "B1", OrderStatus.CANCELLED, at(1))]
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
+    assert desk.router.get_open_orders() == {}
+
+
 def test_a_broker_that_is_silent_when_asked_is_not_taken_for_a_no() -> None:
     desk = Desk()
     desk.router.recover([OpenOrder(desk.intent(Side.BUY, 100), OrderStatus.UNKNOWN, 0)])
@@ -532,6 +548,7 @@ def test_an_intent_that_was_sent_before_the_crash_is_not_sent_again_and_leaves_t
         OrderReport(order_id, "B1", status, at(1)) for status in (OrderStatus.ACCEPTED, OrderStatus.FILLED)
     ]
     assert not desk.router.collect()
+    desk.router.note_fill(order_id, 100)
     assert desk.router.place_order(approved(intent)) == wanted
     assert wired(desk).sent == []
     left: list[OrderEvent] = []
@@ -584,6 +601,31 @@ def test_a_fill_in_part_that_came_before_the_cancel_is_told_before_the_cancel_is
     desk.router.execute((order_id,), (), at(1))
     desk.router.bar_done(at(1), [])
     assert [event.status for event in desk.router.collect().events] == [OrderStatus.CANCELLED]
+
+
+@pytest.mark.parametrize("minute", [-2, 2])
+def test_what_another_bar_was_interrupted_in_works_before_the_next_decision(minute: int) -> None:
+    desk = Desk()
+    intent, cancelled = desk.intent(Side.BUY, 100), desk.intent(Side.BUY, 30, minute=-9, symbol="QQQ")
+    desk.router.recover(
+        [
+            OpenOrder(intent, OrderStatus.CREATED, 0),
+            OpenOrder(cancelled, OrderStatus.CANCEL_PENDING, 0, 1, cancel_asked_at=at(1)),
+        ],
+        again,
+    )
+    for one in (intent, cancelled):
+        order_id = one.client_order_id
+        wired(desk).orders[order_id] = BrokerOrder(
+            order_id, "B1", one.symbol, "BUY", one.quantity, 0, OrderStatus.ACCEPTED
+        )
+    desk.router.take_up(at(1))
+    assert len(desk.router.decided_again) == 2
+    desk.router.take_up(at(minute))
+    assert desk.router.decided_again == frozenset()
+    assert desk.delta(Action.BUY, 0).quantity == 0
+    assert [event.status for event in resolved(desk.router, at(minute))] == [OrderStatus.ACCEPTED]
+    assert wired(desk).cancelled == [cancelled.client_order_id]
 
 
 def test_less_than_was_intended_is_not_sent_under_the_old_name() -> None:
@@ -693,7 +735,8 @@ def test_late_and_repeated_reports_are_absorbed() -> None:
     order_id = desk.place(Side.BUY, 10)
 
     def told(*statuses: OrderStatus) -> list[OrderStatus]:
-        wired(desk).news = [OrderReport(order_id, "B1", status, at(1)) for status in statuses]
+        reports = [OrderReport(order_id, "B1", status, at(1)) for status in statuses]
+        wired(desk).news = [*reports, *([executed(order_id, 10)] if OrderStatus.FILLED in statuses else [])]
         return [event.status for event in desk.router.collect().events]
 
     assert told(OrderStatus.ACCEPTED, OrderStatus.SUBMITTED) == []
@@ -702,6 +745,26 @@ def test_late_and_repeated_reports_are_absorbed() -> None:
         OrderStatus.FILLED
     ]
     assert desk.router.get_open_orders() == {}
+
+
+def test_an_order_that_is_told_as_filled_before_its_executions_counts_as_working_until_they_come() -> None:
+    desk = Desk()
+    order_id = desk.place(Side.BUY, 10)
+    wired(desk).news = [OrderReport(order_id, "B1", OrderStatus.FILLED, at(1)), executed(order_id, 4, "x1")]
+    assert [event.status for event in desk.router.collect().events] == []
+    desk.router.note_fill(order_id, 4)
+    assert desk.delta(Action.BUY, 4) == OrderDelta(10, None, 0, ())
+    wired(desk).news = [executed(order_id, 6, "x2")]
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.FILLED]
+    assert desk.router.get_open_orders() == {}
+
+
+def test_an_order_whose_rest_the_broker_took_away_is_filled_with_less() -> None:
+    desk = Desk()
+    protecting = replace(desk.intent(Side.SELL, 100), parent_id="entry")
+    desk.router.recover([OpenOrder(protecting, OrderStatus.ACCEPTED, 60)])
+    wired(desk).news = [OrderReport(protecting.client_order_id, "B1", OrderStatus.FILLED, at(1))]
+    assert [event.status for event in desk.router.collect().events] == [OrderStatus.FILLED]
 
 
 def test_an_execution_of_an_order_made_elsewhere_is_told_apart() -> None:
