@@ -144,16 +144,20 @@ class ExecutionLoop:
     # Stopping (``trading.risk_callbacks.StopControls``)
 
     def latch(self, halt: Halt) -> None:
-        """Commit the halt, then take no new risk within its scope. Raises ``HookMayNotTrade`` inside a hook."""
+        """Take no new risk within the halt's scope, and commit it. Raises ``HookMayNotTrade`` inside a hook.
+
+        One that cannot be committed (``StoreError``) is obeyed all the same for as long as this process lives.
+        """
         refuse_inside_hook("a halt")
-        self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
         self.gate.take_up_halts([halt])
+        self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
 
     def cancel_open_orders(self, at: datetime) -> list[str]:
         """Ask for every open order to be cancelled; returns the ids asked for.
 
         Raises ``BrokerUnavailable``, after all of them were tried, when an ask did not reach the broker.
         """
+        self._router.take_up()
         asked = list(self._router.get_open_orders())
         self._router.execute(asked, (), at)
         unasked = sorted(self._router.cancels_not_sent)
@@ -165,11 +169,18 @@ class ExecutionLoop:
         """Send what closes every position, from positions and not from orders; returns the ids sent.
 
         Cancels that the broker has confirmed by now are booked first; an order that may still fill counts as filled,
-        so that nothing is closed twice.
+        so that nothing is closed twice. After a ``StoreError`` the session goes on only from the ledger.
         """
         refuse_inside_hook("a flatten")
+        unfinished, self._unfinished = self._unfinished, self._unfinished or self.last_bar_time or at
         entries = LedgerEntries()
-        self.book_reports(entries, at)
+        self._router.take_up()
+        try:
+            self.book_reports(entries, at)
+        except BrokerUnavailable:
+            self._unfinished = unfinished
+            raise
+        self._ask_for_unconfirmed(at, entries.order_events)
         # A repeated flatten may find its earlier orders cancelled: it needs ids of its own.
         self._flattened += 1
         leg = "flatten" if self._flattened == 1 else f"flatten-{self._flattened}"
@@ -184,6 +195,7 @@ class ExecutionLoop:
             approved.append(ApprovedOrder(intent, PreTradeVerdict(delta.quantity, ())))
         entries.order_events += self._router.place_orders(approved)
         self._ledger.commit(self.record.session_id, entries)
+        self._unfinished = unfinished
         return [order.intent.client_order_id for order in approved]
 
     def exposure_at_broker(self) -> list[str]:
@@ -231,6 +243,7 @@ class ExecutionLoop:
         entries = LedgerEntries(bars=list(moment.bars.values()), findings=list(findings))
         if self._market is not None:
             self._market.see(moment)
+        self._router.take_up(moment.bar_time + self.bar_length)
         self._hear_broker(entries, moment.bar_time)
         self._ask_for_unconfirmed(moment.bar_time + self.bar_length, entries.order_events)
         self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})

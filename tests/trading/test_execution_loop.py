@@ -12,7 +12,7 @@ import pytest
 from trading.bars import Bar
 from trading.brokers.paper import PaperBroker
 from trading.decisions import Action, Halt, Signal
-from trading.errors import BrokerUnavailable, HookMayNotTrade, OutcomeUnknown
+from trading.errors import BrokerUnavailable, HookMayNotTrade, OutcomeUnknown, StoppedEarly, StoreError
 from trading.hooks import Happening, Observers
 from trading.orders import Execution, OrderAmendment, OrderIntent
 from trading.policies.buy_and_hold import BuyAndHold
@@ -225,6 +225,33 @@ def test_an_order_that_was_lost_on_the_way_is_over_at_the_next_bar_and_decided_a
         assert agent.pnl_tracker.quantity("SPY") == 50
     assert lines[0].submitted == 2
     assert asked(tmp_path, "SELECT status FROM orders ORDER BY bar_time") == [("EXPIRED",), ("FILLED",)]
+
+
+# A store that fails in an operator's hands
+
+
+def test_a_halt_that_cannot_be_written_down_is_obeyed(at_desk, tape) -> None:
+    with at_desk(source=tape(bars("100", "100", "100")), decider=BuyAndHold(), **SMALL) as desk:
+        agent = opened(desk)
+        desk.store.connection.close()
+        report = agent.emergency_stop("fat finger")
+        assert [failure.partition(":")[0] for failure in report.failures] == ["halt"]
+        assert agent.loop.gate.halted == "fat finger"
+
+
+def test_after_a_flatten_that_could_not_be_written_down_the_session_goes_on_from_the_ledger_alone(
+    at_desk, tape
+) -> None:
+    with at_desk(source=tape(bars("100", "100", "100", "100")), decider=BuyAndHold(), **SMALL) as desk:
+        agent = opened(desk)
+        moments = agent.live_bars()
+        for _ in range(2):
+            agent.process_new_bar(*next(moments))
+        desk.store.connection.close()
+        with pytest.raises(StoreError):
+            agent.loop.flatten_positions(OPENS + timedelta(minutes=2))
+        with pytest.raises(StoppedEarly):
+            agent.process_new_bar(*next(moments))
 
 
 # Observers
