@@ -11,8 +11,9 @@ account. The rules for a buy; a sale is its mirror:
   Once reached it is a market order: what is left fills at the next opens.
 - STOP_LIMIT: reached as a stop, from then on a limit order. Reached at the open it is judged as one in the same bar. Reached
   later in the bar it fills there if the stop itself lies within the limit, and else works from the next bar on.
-- TRAILING_STOP: a stop at its distance from the best price before this bar; only a bar that leaves it alone moves the best
-  price. Where the close then lies at or beyond the moved stop, it was crossed after the new best price: filled at that stop.
+- TRAILING_STOP: a stop at its distance from the best price before this bar, the bar's own open included; only a bar that leaves
+  it alone moves the best price further. Where the close then lies at or beyond the moved stop, it was crossed after the new best
+  price: filled at that stop.
 - MARKET_ON_OPEN, LIMIT_ON_OPEN: at the open of the session's first bar, a limit only if the open is within it.
 
 Fills are worse than these prices by ``slippage_bps``, save that a limit is never exceeded. IOC and FOK take what fills at the open and
@@ -112,6 +113,9 @@ def _trailing_stop(order: PaperOrder, bar: Bar, slippage_bps: Decimal) -> Judgem
     stop = trailing_stop_price(order, best)
     if order.is_triggered or _is_reached(bar.open, stop, side):
         return Judgement(slipped(bar.open, side, slippage_bps), True, True, best)
+    # The open is certain to come before the bar's far end; the near end may come after it.
+    best = min(best, bar.open) if side is Side.BUY else max(best, bar.open)
+    stop = trailing_stop_price(order, best)
     if _is_reached(_far_end(bar, side), stop, side):
         return Judgement(slipped(stop, side, slippage_bps), False, True, best)
     best = min(best, bar.low) if side is Side.BUY else max(best, bar.high)

@@ -190,6 +190,20 @@ def test_the_stop_of_earlier_bars_comes_before_the_high_of_this_one(market: Make
     assert paper.bar("100 110 97 109") == [("a", 10, "97.902")]
 
 
+def test_an_open_beyond_the_best_price_moves_the_stop_before_the_rest_of_its_bar(market: Maker) -> None:
+    # The open of 105 comes first: the stop is at 103 when the low of 102.5 comes, wherever the bar closes.
+    paper = market()
+    paper.send("a", "TRAILING_STOP", "SELL", trail_amount="2")
+    assert paper.bar("105 105.5 102.5 105") == [("a", 10, "102.897")]
+
+
+def test_an_open_beyond_the_best_price_moves_a_purchases_stop_as_well(market: Maker) -> None:
+    # The open of 95 moves the stop from 102 to 97; the high of 103 goes through 97 first.
+    paper = market()
+    paper.send("a", "TRAILING_STOP", "BUY", trail_amount="2")
+    assert paper.bar("95 103 94.5 95") == [("a", 10, "97.097")]
+
+
 def test_a_close_beyond_the_moved_stop_was_crossed_after_the_high(market: Maker) -> None:
     # The high of 110 moves the stop to 108, and the bar closes below it; its low of 99 never reached 98.
     paper = market()

@@ -109,7 +109,7 @@ def test_a_trailing_child_follows_from_its_parents_first_fill(market: Maker) -> 
     paper.send("trail", "TRAILING_STOP", "SELL", trail_amount="3", parent_id="entry")
     paper.bar("100 110 91 92")
     assert paper.bar("92 93 89 91") == [("entry", 10, "90")]
-    assert paper.bar("91 92 88 91.5") == []
+    assert paper.bar("91 92 88.5 91.5") == []
     # 92 has moved it to 89.
     assert paper.bar("91 91.5 89 90") == [("trail", 10, "89")]
 
