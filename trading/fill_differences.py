@@ -5,7 +5,7 @@ executed, and otherwise doubted.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -81,7 +81,7 @@ def compare_fills(ours: LedgerView, theirs: BrokerView, after: Consequences) -> 
     """Differences between executions, oldest first; ``after`` learns what their repair leads to."""
     known = {fill.execution.lineage: fill for fill in ours.fills if not fill.is_inferred}
     elsewhere = {fill.lineage: fill for fill in ours.external_fills}
-    newest = _newest(theirs.executions)
+    newest = _newest(_under_known_lineages(theirs.executions, known.values(), elsewhere.values()))
     found: list[Difference] = []
     for execution in newest.values():
         after.executed[execution.client_order_id] += execution.quantity
@@ -116,6 +116,20 @@ def claimed(external: ExternalFill, session_id: str) -> Fill:
         external.revision,
     )
     return Fill(execution, session_id, external.account, CLAIMED)
+
+
+def _under_known_lineages(
+    executions: Sequence[Execution], fills: Iterable[Fill], external_fills: Iterable[ExternalFill]
+) -> Sequence[Execution]:
+    """An execution id names one execution for ever: its lineage is the one it was recorded with, and its corrections'."""
+    recorded = {fill.exec_id: fill.lineage for fill in external_fills}
+    recorded |= {fill.execution.exec_id: fill.execution.lineage for fill in fills}
+    renamed = {
+        one.lineage: lineage for one in executions if (lineage := recorded.get(one.exec_id, one.lineage)) != one.lineage
+    }
+    if not renamed:
+        return executions
+    return [replace(one, lineage=renamed.get(one.lineage, one.lineage)) for one in executions]
 
 
 def _newest(executions: Iterable[Execution]) -> dict[str, Execution]:

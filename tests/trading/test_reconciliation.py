@@ -232,6 +232,17 @@ def test_a_correction_takes_the_place_of_the_first() -> None:
     assert remedy == booked(replace(correction, commission=Decimal(1)))
 
 
+def test_an_execution_is_the_booked_one_whatever_lineage_it_is_told_with() -> None:
+    mine, told = executed("x1.01"), executed("x1.01", lineage="x1")
+    assert found(ledger(booked(mine)), broker(told)) == []
+    # Its corrections follow it.
+    correction = executed("x1.02", price="11", lineage="x1", revision=1)
+    _, remedy = only(ledger(booked(mine)), broker(correction, told=[correction, told]))
+    assert remedy == booked(replace(correction, lineage="x1.01"))
+    elsewhere = ledger(external_fills=[external(mine)])
+    assert found(elsewhere, broker(told)) == []
+
+
 def test_an_execution_that_changed_without_a_correction_becomes_one() -> None:
     mine, changed = executed("x1", quantity=100), executed("x1", quantity=90)
     discrepancy, remedy = only(ledger(booked(mine)), broker(changed))
