@@ -10,7 +10,7 @@ from trading.account_views import BrokerView, Difference, LedgerView
 from trading.differences import GONE, Discrepancy, DiscrepancyKind, ExternalOrder
 from trading.fill_differences import Consequences
 from trading.money import ZERO, plainly, round_money
-from trading.orders import INFERRED, Execution, Fill, OpenOrder, OrderEvent, OrderStatus, Side
+from trading.orders import INFERRED, Execution, Fill, OpenOrder, OrderEvent, OrderStatus
 from trading.ports import BrokerOrder
 
 
@@ -288,7 +288,7 @@ def _compare_external(ours: LedgerView, theirs: BrokerView) -> list[Difference]:
             theirs.account.account,
             order.broker_order_id,
             order.symbol,
-            Side(order.side),
+            order.side,
             order.quantity,
             order.filled,
             str(order.status),

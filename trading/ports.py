@@ -35,6 +35,7 @@ from trading.orders import (
     OrderIntent,
     OrderStatus,
     OrderType,
+    Side,
 )
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
 
@@ -117,7 +118,7 @@ class BrokerOrder:
     client_order_id: str
     broker_order_id: str
     symbol: str
-    side: str
+    side: Side
     quantity: int
     filled: int
     status: OrderStatus
