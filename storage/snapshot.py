@@ -23,8 +23,8 @@ _MADE_BY_MIGRATING = "schema_migrations"
 def write_snapshot(path: Path, copy: Path, replace: bool = False) -> dict[str, int]:
     """Copy the database at ``path``, wherever it is, into the new file ``copy``; returns rows by table.
 
-    Tables, views, macros and comments are all there. Raises ``ConfigurationError`` where ``copy`` exists and
-    ``replace`` is not said, ``StoreError`` where either cannot be opened; then there is no new file.
+    Tables, views, macros and comments are all there. Raises ``ConfigurationError`` where ``copy`` cannot be a new file, or
+    exists and ``replace`` is not said, ``StoreError`` where either cannot be opened; then there is no new file.
     """
     _require_room_for(path, copy, replace)
     draft = copy.with_name(f".{copy.name}.{os.getpid()}.new")
@@ -41,17 +41,24 @@ def write_snapshot(path: Path, copy: Path, replace: bool = False) -> dict[str, i
             f"The copy {copy} could not be written: {error.strerror or error}. Name another file."
         ) from error
     except StoreError as error:
-        raise type(error)(str(error).replace(str(draft), str(copy)).replace(draft.name, copy.name)) from error
+        said = str(error).replace(f"database {draft}", f"copy {copy}").replace(str(draft), str(copy))
+        raise type(error)(said.replace(draft.name, copy.name)) from error
     finally:
         _remove(draft)
     return rows
 
 
 def _require_room_for(path: Path, copy: Path, replace: bool) -> None:
+    if not copy.parent.is_dir():
+        raise ConfigurationError(
+            f"There is no directory {copy.parent} for the copy {copy.name}. Create it, or name another file."
+        )
     if not copy.exists():
         return
     if copy.is_dir():
         raise ConfigurationError(f"{copy} is a directory. Name a file in it for the copy.")
+    if not copy.is_file():
+        raise ConfigurationError(f"{copy} is no ordinary file. Name another one for the copy.")
     if path.exists() and copy.samefile(path):
         raise ConfigurationError(f"{copy} is the database itself. Name another file for the copy.")
     if not replace:

@@ -6,7 +6,7 @@ from pathlib import Path
 from deployments.terminal.answer import aside
 from deployments.terminal.failures import paragraph, say_error
 from deployments.terminal.sql import answer
-from trading.errors import ConfigurationError
+from trading.errors import OpenbellError
 
 _LEAVING = ("quit", "exit")
 
@@ -31,7 +31,7 @@ def ask_at_prompt(path: Path, as_json: bool) -> None:
             continue
         if line.strip() == "\\q" or (not lines and line.strip().rstrip(";").lower() in _LEAVING):
             return
-        if not lines and not line.strip():
+        if not lines and not line.strip(" \t;"):
             continue
         lines.append(line)
         if line.rstrip().endswith(";"):
@@ -49,7 +49,7 @@ def answer_nothing(path: Path) -> None:
 def _answer(path: Path, query: str, as_json: bool) -> None:
     try:
         answer(path, query, as_json)
-    except ConfigurationError as error:
+    except OpenbellError as error:
         say_error(paragraph(error))
     except KeyboardInterrupt:
         aside().print("Interrupted.")

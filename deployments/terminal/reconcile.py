@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from deployments.terminal.answer import answer_json, screen
 from deployments.terminal.exit_codes import ExitCode
@@ -53,16 +50,17 @@ def reconcile(
         known["db"] = str(settings.store.path)
         from tasks.manual_reconciliation import reconcile_by_hand
 
-        answer = reconcile_by_hand(settings, account, repair, symbols_asked(claim) or (), wait)
+        claims = symbols_asked(claim) or ()
+        answer = reconcile_by_hand(settings, account, repair, claims, wait)
         if as_json:
             answer_json(answer)
         else:
-            _show(answer, repair)
+            _show(answer, repair, claims)
         if answer["remaining"]:
             raise typer.Exit(ExitCode.REFUSED)
 
 
-def _show(answer: Mapping[str, Any], repaired: bool) -> None:
+def _show(answer: Mapping[str, Any], repaired: bool, claims: Sequence[str]) -> None:
     found, remaining = answer["discrepancies"], answer["remaining"]
     who = ", answered by the session that runs" if answer["answered_by"] == "session" else ""
     if not found:
@@ -76,8 +74,17 @@ def _show(answer: Mapping[str, Any], repaired: bool) -> None:
         _say(f"Account {answer['account']}: {_count(len(found), 'difference')}{who}.")
     for one in answer["repairs"]:
         _say(f"  repaired: {one['kind']} {one['subject']}: {one['done']}")
+    claimed = [one["done"].split() for one in answer["repairs"] if one["done"].startswith("claimed: ")]
+    for symbol in claims:
+        if not any(symbol in words for words in claimed):
+            _say(f"Nothing was claimed in {symbol}: there is no trade made elsewhere that is not claimed already.")
+    locking = {one["symbol"] for one in remaining if one["locking"]}
     for lock in answer["locks"]:
         _say(f"  locked: no new risk in {lock['symbol']} since {lock['locked_at']}: {lock['reason']}")
+        if lock["symbol"] not in locking:
+            _say(
+                f"Nothing found now locks {lock['symbol']}. --repair lifts it, and so does a session's next comparison."
+            )
     if not remaining:
         return
     by_hand = [one for one in remaining if not one["repairable"]]
@@ -90,18 +97,13 @@ def _show(answer: Mapping[str, Any], repaired: bool) -> None:
 
 
 def _show_differences(rows: Sequence[tuple[str, ...]]) -> None:
-    """All of every difference: on a terminal long words go on in the next line, because a person acts on them."""
-    if not sys.stdout.isatty():
-        from deployments.terminal.text_table import show_table
+    """All of every difference, its names whole: a person acts on them. A terminal too narrow gets one value a line."""
+    from deployments.terminal.text_table import fits, show_records, show_table
 
-        show_table(_COLUMNS, rows)
-        return
-    table = Table(box=box.ROUNDED, header_style="bold", border_style="dim", show_lines=True)
-    for name in _COLUMNS:
-        table.add_column(Text(name), overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    screen().print(table)
+    if sys.stdout.isatty() and not fits(_COLUMNS, rows):
+        show_records(_COLUMNS, rows)
+    else:
+        show_table(_COLUMNS, rows, all_rows=True)
 
 
 def _mark(found: Mapping[str, Any], repaired: bool) -> str:

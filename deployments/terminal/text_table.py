@@ -27,7 +27,7 @@ def show_table(columns: Sequence[str], rows: Rows, all_rows: bool = False) -> No
         return
     shown = rows if all_rows else rows[:ROWS_SHOWN]
     if _width(columns, _cells(columns, shown, _WIDEST_CELL)) > screen().width and len(rows) <= _FEW_RECORDS:
-        _print_records(columns, _cells(columns, shown, None))
+        show_records(columns, shown)
         notes = []
     else:
         notes = _print_table(columns, shown)
@@ -56,10 +56,15 @@ def _print_plain(columns: Sequence[str], rows: Rows) -> None:
     sys.stdout.flush()
 
 
-def _print_records(columns: Sequence[str], cells: list[tuple[str, ...]]) -> None:
-    """One value a line: for a few rows that are too wide for the terminal."""
+def fits(columns: Sequence[str], rows: Rows) -> bool:
+    """Whether all of every row has room side by side on this terminal."""
+    return _width(columns, _cells(columns, rows, None)) <= screen().width
+
+
+def show_records(columns: Sequence[str], rows: Rows) -> None:
+    """One value a line: for rows that are too wide for the terminal."""
     console = screen()
-    for place, row in enumerate(cells):
+    for place, row in enumerate(_cells(columns, rows, None)):
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")

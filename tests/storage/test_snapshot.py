@@ -1,5 +1,6 @@
 """A copy of the database: everything of one moment, also while a session writes."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,9 +134,36 @@ def test_a_copy_never_takes_the_databases_place(path: Path, book: Any) -> None:
         write_snapshot(path, path, replace=True)
     with pytest.raises(ConfigurationError, match="is a directory"):
         write_snapshot(path, path.parent, replace=True)
-    with pytest.raises(StoreError, match="There is no directory"):
+    with pytest.raises(ConfigurationError, match=r"There is no directory .*none for the copy"):
         write_snapshot(path, path.parent / "none" / "copy.duckdb")
+    os.mkfifo(path.parent / "pipe")
+    with pytest.raises(ConfigurationError, match="is no ordinary file"):
+        write_snapshot(path, path.parent / "pipe", replace=True)
+    (path.parent / "pipe").unlink()
     with pytest.raises(StoreError, match="There is no database"):
         write_snapshot(path.parent / "none.duckdb", path.parent / "copy.duckdb")
     assert ask(path, "SELECT count(*) FROM fills").rows == ((80,),)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_copy_that_has_no_room_is_called_one_and_leaves_nothing(path: Path, tmp_path: Path, book: Any) -> None:
+    full(path, book)
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from storage.snapshot import write_snapshot
+from trading.errors import StoreError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+try:
+    write_snapshot(Path(sys.argv[1]), Path(sys.argv[2]))
+except StoreError as error:
+    print(error)
+"""
+    copy = tmp_path / "copy.duckdb"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(copy)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert f"The disk is full: the copy {copy} could not be" in done.stdout
+    assert ".new" not in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -113,6 +113,21 @@ def test_a_claim_makes_a_trade_made_elsewhere_ours(openbell: Command, here: Path
     assert openbell("reconcile").code == ExitCode.DONE
 
 
+def test_a_claim_of_nothing_is_told(openbell: Command) -> None:
+    outcome = openbell("reconcile", "--repair", "--claim", "qqq")
+    assert outcome.code == ExitCode.DONE
+    assert "Nothing was claimed in QQQ: there is no trade made elsewhere that is not claimed already." in outcome.out
+
+
+def test_a_lock_that_nothing_asks_for_any_more_is_told_with_what_lifts_it(openbell: Command, here: Path) -> None:
+    with duckdb.connect(str(here / "openbell.duckdb")) as connection:
+        connection.execute(
+            "INSERT INTO instrument_locks (account, symbol, locked_at, reason) VALUES ('synthetic', 'SPY', now(), 'x')"
+        )
+    assert "Nothing found now locks SPY. --repair lifts it, and so does" in openbell("reconcile").out
+    assert "lock" not in openbell("reconcile", "--repair").out
+
+
 def test_a_claim_without_repair_is_wrong_usage(openbell: Command) -> None:
     outcome = openbell("reconcile", "--claim", "SPY")
     assert outcome.code == ExitCode.WRONG_USAGE
@@ -156,7 +171,7 @@ def test_a_terminal_shows_every_word_of_every_difference(here: Path) -> None:
     done = subprocess.Popen(
         [sys.executable, "-m", "deployments.terminal", "reconcile"],
         cwd=here,
-        env={**os.environ, "PYTHONPATH": str(HOUSE), "COLUMNS": "100", "TERM": "xterm"},
+        env={**os.environ, "PYTHONPATH": str(HOUSE), "COLUMNS": "80", "TERM": "xterm"},
         stdout=terminal,
         stdin=subprocess.DEVNULL,
     )
@@ -167,9 +182,10 @@ def test_a_terminal_shows_every_word_of_every_difference(here: Path) -> None:
             shown += part
     os.close(controller)
     assert done.wait(60) == ExitCode.REFUSED
-    letters = "".join(character for character in shown.decode() if character.isalnum())
-    assert "".join(character for character in exec_id if character.isalnum())[:12] in letters
-    for word in ("missing", "quantity", "commission", "repair"):
+    # Whole, so that it can be copied; narrower than its columns, it is one value a line.
+    assert exec_id in shown.decode()
+    assert f"no such fill of {exec_id.split(':')[0]}" in shown.decode()
+    for word in ("missing_fill", "quantity", "commission", "--repair does it"):
         assert word in shown.decode()
 
 

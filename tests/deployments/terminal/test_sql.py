@@ -111,6 +111,41 @@ def test_a_prompt_takes_several_lines_and_survives_errors(here: Path) -> None:
     assert "│     42 │" in shown
 
 
+def test_a_prompt_goes_on_when_the_database_is_held_and_asks_nothing_for_nothing(here: Path) -> None:
+    keeper = "import sys, duckdb; held = duckdb.connect('openbell.duckdb'); print('held', flush=True); sys.stdin.read()"
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployments.terminal", "sql"],
+        stdin=inside, stdout=inside, stderr=inside, cwd=here, env=environment(TERM="dumb"),
+    ):  # fmt: skip
+        os.close(inside)
+        shown = until(terminal, "Ctrl-D.")
+        with subprocess.Popen(
+            [sys.executable, "-c", keeper], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=here
+        ) as held:
+            assert held.stdout is not None
+            assert held.stdout.readline() == b"held\n"
+            os.write(terminal, b";\nselect 1 as busy;\n")
+            shown += until(terminal, "door is")
+        os.write(terminal, b"select 41 + 1 as answer;\n\\q\n")
+        shown += until(terminal, None)
+    os.close(terminal)
+    assert "│     42 │" in shown
+    assert "0 were given" not in shown
+
+
+def until(terminal: int, words: str | None) -> str:
+    """What the terminal shows up to these words, or to its end."""
+    shown = ""
+    while words is None or words not in shown:
+        try:
+            shown += os.read(terminal, 65_536).decode()
+        except OSError:  # the other end is closed
+            assert words is None, shown
+            return shown
+    return shown
+
+
 def test_a_terminal_gets_the_first_rows_and_is_told_so(here: Path) -> None:
     shown = on_a_terminal(here, "", "sql", "select bar_time, equity from equity")
     assert "The first 40 of 390 rows" in shown
