@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from trading.clocks.wall_clock import WallClock
 from trading.decisions import Action, DataFinding, Signal
 from trading.feeds.synthetic import SyntheticFeed
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
-from trading.orders import Execution, OrderIntent
+from trading.orders import Execution, OrderAmendment, OrderIntent
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, MarketWindow, OrderReport
 from trading.settings import Settings
 
@@ -69,6 +69,20 @@ class TimedBroker:
     def submit(self, intent: OrderIntent) -> Acknowledgement:
         self.handed_at.append(time.perf_counter())
         return self.paper.submit(intent)
+
+    @property
+    def connections(self) -> int:
+        return self.paper.connections
+
+    @property
+    def executions_kept_since(self) -> datetime | None:
+        return self.paper.executions_kept_since
+
+    def executions(self, since: datetime | None) -> tuple[Execution, ...]:
+        return self.paper.executions(since)
+
+    def replace(self, amendment: OrderAmendment) -> None:
+        self.paper.replace(amendment)
 
     def cancel(self, client_order_id: str) -> None:
         self.paper.cancel(client_order_id)
