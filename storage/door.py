@@ -312,5 +312,5 @@ def _hang_up(port: int) -> None:
     for name in os.listdir(folder) if folder else ():
         # Most are no sockets, and one is the listing itself, closed by now.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
-            if one.getsockname()[1] == port:
+            if one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] == port:
                 one.shutdown(socket.SHUT_RDWR)

@@ -63,7 +63,7 @@ def artifacts(flow_run_id: UUID | None) -> dict[str, dict[str, Any]]:
 def test_a_session_shows_the_stages_of_each_bar_under_readable_names(settings: Make) -> None:
     state = trading_session(settings(session={"granularity": "stage"}), date(2026, 1, 5), return_state=True)
 
-    names = [one["name"] for one in settled_task_runs(state, 45)]
+    names = [one["name"] for one in settled_task_runs(state, 58)]
     # 6.5 hours hold 13 bars of half an hour.
     bars = [f"{label} {stage}" for label in half_hours() for stage in ("decide", "risk", "route")]
     assert [name for name in names if name in set(bars)] == bars
@@ -71,9 +71,11 @@ def test_a_session_shows_the_stages_of_each_bar_under_readable_names(settings: M
         "open session",
         "load warmup",
         "validation",
-        "reconcile at the open",
+        "reconcile: open",
+        # Bars of half an hour, a comparison each quarter: one before each bar but the first.
+        *["reconcile: scheduled"] * 12,
         "end of session",
-        "reconcile at the close",
+        "reconcile: close",
         "end of day P&L",
     ]
     assert state.is_completed()
@@ -87,7 +89,10 @@ def half_hours() -> list[str]:
 def test_a_setting_chooses_how_much_one_task_run_shows(settings: Make, granularity: str, label: str, runs: int) -> None:
     state = trading_session(settings(session={"granularity": granularity}), date(2026, 1, 5), return_state=True)
 
-    assert sum(label in one["name"] for one in settled_task_runs(state, runs + 7)) == runs
+    assert (
+        sum(label in one["name"] for one in settled_task_runs(state, runs + 7 + (12 if granularity == "bar" else 0)))
+        == runs
+    )
 
 
 def test_every_granularity_trades_the_same(settings: Make, tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_a_refused_session_fails_with_the_reason_and_the_ledger_keeps_it(setting
     # The account forgets: its file is gone, while the ledger holds shares.
     (tmp_path / "ledger.synthetic.sqlite").unlink()
 
-    with pytest.raises(Unreconciled, match="position AAA"):
+    with pytest.raises(Unreconciled, match=r"AAA.*broker no such execution"):
         run(settings(policy={"name": "buy_and_hold", "parameters": {}}), date(2026, 1, 6))
 
     kept = ask(tmp_path / "ledger.duckdb", "select state, reason from sessions where session_date = '2026-01-06'")

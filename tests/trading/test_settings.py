@@ -57,7 +57,7 @@ def test_a_misspelt_key_is_refused_and_the_nearest_named(key: str) -> None:
 
 def test_a_key_that_resembles_nothing_gets_the_list() -> None:
     message = refused("store.zzz", 1)
-    assert message == "Settings from a test are not valid. Unknown key zzz in [store]: known are path."
+    assert message == "Settings from a test are not valid. Unknown key zzz in [store]: known are path, serve."
 
 
 def test_an_unknown_section_is_named() -> None:
@@ -118,6 +118,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("orders.trail_fraction", ["0.0001", "0.99"], [0, 1, 25]),
     ("orders.settle_seconds", [0, "0.5", 600], [-1, 601]),
     ("orders.max_attempts", [1, 10], [0, 11]),
+    ("store.serve", [True, False], ["perhaps", 2]),
     ("reconciliation.every_minutes", [1, 1_440, "off"], [0, 1_441, "never"]),
     ("reconciliation.cash_tolerance", [0, "0.01"], [-1, "nan"]),
     ("reconciliation.average_price_tolerance_fraction", [0, "0.0001"], [-1, 1]),
