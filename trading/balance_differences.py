@@ -54,8 +54,11 @@ def _average_price(
 ) -> list[Difference]:
     if abs(average - brokers) <= tolerances.average_price_tolerance_fraction * abs(brokers):
         return []
-    if any(fill.execution.symbol == symbol and fill.execution.commission is None for fill in ours.fills):
+    booked = [fill.execution for fill in ours.fills if fill.execution.symbol == symbol]
+    if any(execution.commission is None for execution in booked):
         return []  # the broker counts a commission that it has not told
+    times = [execution.executed_at for execution in booked]
+    late = "" if times == sorted(times) else "; some were found late and count after fills that were executed later"
     return [
         Difference(
             Discrepancy(
@@ -63,7 +66,7 @@ def _average_price(
                 symbol,
                 plainly(round_money(average)),
                 plainly(round_money(brokers)),
-                "compare the fills' prices and commissions with the broker's statement",
+                f"compare the fills' prices and commissions with the broker's statement{late}",
                 symbol,
             )
         )

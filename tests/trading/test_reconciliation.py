@@ -631,6 +631,20 @@ def test_average_cost_is_compared_where_both_sides_count_alike(
     assert kinds(ours, theirs) == ([KIND.AVERAGE_PRICE] if differs else [])
 
 
+def test_an_average_of_fills_that_were_found_late_is_told_as_that() -> None:
+    bought, sold = executed("x1"), executed("x2", price="11", side=Side.SELL, at=AT + timedelta(minutes=1))
+    again = executed("x3", price="12", at=AT + timedelta(minutes=2))
+    late = ledger(booked(bought), booked(again), booked(sold), counts_average_cost=True)
+    late = replace(late, positions={"SPY": BookedPosition(100, Decimal("11.01"))})
+    theirs = broker(bought, sold, again)
+    account = replace(theirs.account, positions=(BrokerPosition("SPY", 100, Decimal("12.01")),))
+    discrepancy, remedy = only(late, replace(theirs, account=account))
+    assert (discrepancy.kind, remedy) == (KIND.AVERAGE_PRICE, None)
+    assert "some were found late and count after fills that were executed later" in discrepancy.proposed_repair
+    in_time = replace(late, fills=(booked(bought), booked(sold), booked(again)))
+    assert "found late" not in only(in_time, replace(theirs, account=account))[0].proposed_repair
+
+
 def test_average_cost_is_not_compared_while_a_commission_is_not_known() -> None:
     one = executed("x1", commission=None)
     positions = (BrokerPosition("SPY", 100, Decimal("10.5")),)
