@@ -66,6 +66,7 @@ class Connection:
         self._parsed: dict[str, duckdb.Statement] = {}
         self._in_use = threading.RLock()
         self._doorway: Doorway | None = None
+        self._is_over = False
         self._reader, self._writer = self._open()
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
@@ -192,14 +193,19 @@ class Connection:
                 time.sleep(_PAUSE_SECONDS)
 
     def _recover(self) -> None:
-        """Back to the last commit. A full disk can make DuckDB give up the whole instance: then open it again."""
+        """Back to the last commit. A full disk can make DuckDB give up the whole instance: then open it again.
+
+        What was closed stays closed: another process may have the file by now.
+        """
         with contextlib.suppress(duckdb.Error):  # a failed COMMIT has rolled back already
             self._writer.execute("ROLLBACK")
         try:
             self._writer.execute("PRAGMA disable_optimizer")
             self._reader.execute("SELECT 1")
         except duckdb.Error:
-            self.close()
+            if self._is_over:
+                return
+            self._let_go()
             with contextlib.suppress(StoreError):  # the error that led here is the one to tell
                 self._open_again()
 
@@ -241,7 +247,12 @@ class Connection:
             doorway.open_on(self._reader)
 
     def close(self) -> None:
-        """Let go of the file. What was committed is in it, or in the log beside it that the next opening reads."""
+        """Let go of the file for good. What was committed is in it, or in the log beside it that the next opening reads."""
+        with self._in_use:  # whatever another thread is writing is written first
+            self._is_over = True
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._doorway is not None:
             self._doorway.shut()
         for hand in (self._writer, self._reader):

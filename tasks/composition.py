@@ -177,6 +177,8 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         runner = this_runner(uuid.uuid4().hex)
         ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, broker, runner)
         agent = OrchestratorAgent(settings, account, hours, ports, observers)
+        # A session that nobody closed must not hold the database, and its lease, from a thread of its own.
+        stack.callback(agent.leave)
         clock.attend = agent.attend
         yield Desk(agent, hours, store)
 

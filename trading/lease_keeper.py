@@ -35,13 +35,12 @@ class LeaseKeeper:
             self._thread.start()
 
     def require(self) -> None:
-        """Raise ``LeaseLost`` where this runner may send no more. Nothing where no lease was taken.
+        """Raise ``LeaseLost`` where this runner may send no more: a lost lease stays lost. Nothing where none was taken.
 
         One that was not renewed in time is asked for once more: nobody may have wanted it.
         """
-        if self._good_until is None:
-            return
-        if self._lost is None and self._wall.now() >= self._good_until:
+        good_until = self._good_until
+        if self._lost is None and good_until is not None and self._wall.now() >= good_until:
             self._renew()
         if self._lost is not None:
             raise LeaseLost(self._lost)
@@ -53,6 +52,7 @@ class LeaseKeeper:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
+        self._over, self._thread = threading.Event(), None
         self._good_until = None
         try:
             self._ledger.release_lease()

@@ -126,7 +126,10 @@ class OrchestratorAgent:
         except BaseException as error:
             self.abandon_session(error, str(error))
             raise
-        return self.close_session(SessionState.COMPLETED)
+        try:
+            return self.close_session(SessionState.COMPLETED)
+        finally:
+            self._lease.give_back()
 
     def open_session(self) -> SessionRecord:
         """Bring the book up from the ledger and write the session down as running, or take it up where it stopped.
@@ -135,7 +138,7 @@ class OrchestratorAgent:
         traded with another policy or symbols, or would rewrite what the account did later; ``Halted`` while a halt
         covers the session.
         """
-        ledger, settings = self._ports.ledger, self.settings
+        ledger = self._ports.ledger
         found = ledger.find_session(self.session_id)
         # What never had a bar binds nothing: whoever mends the settings starts anew.
         if found is not None and found.last_bar_time is not None:
@@ -146,6 +149,14 @@ class OrchestratorAgent:
         resumed = found if found is not None and found.last_bar_time is not None else None
         if self._ports.runner is not None:
             self._lease.take(self.session_id, self._ports.runner)
+        try:
+            return self._open(resumed)
+        except BaseException:
+            self._lease.give_back()
+            raise
+
+    def _open(self, resumed: SessionRecord | None) -> SessionRecord:
+        ledger, settings = self._ports.ledger, self.settings
         self._load_book(resumed)
         self._require_chronology(resumed)
         self._record = record = self._running(resumed)
@@ -384,6 +395,11 @@ class OrchestratorAgent:
             _log.exception("session end not recorded session_id=%s", self.session_id)
         finally:
             self._lease.give_back()
+
+    def leave(self) -> None:
+        """Give the lease back and let the observers finish, however the session ended; a second time does nothing."""
+        self._lease.give_back()
+        self._observers.close()
 
     def summary(self) -> SessionSummary:
         """What the session came to, from the ledger alone."""

@@ -265,3 +265,14 @@ def test_a_read_only_folder_is_named_with_what_to_do(read_only_folder: Path) -> 
         pass
     assert ".new" not in str(refused.value)
     assert list(read_only_folder.iterdir()) == []
+
+
+def test_a_database_that_was_closed_is_not_opened_again_by_whoever_still_writes(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    with open_store(path) as store:
+        pass
+    with pytest.raises(StoreError), store.connection.transaction():
+        store.connection.execute("DELETE FROM halts")
+    # Opened as it was before, it could not be opened otherwise.
+    with open_store(path, read_only=True) as other:
+        assert other.ledger.fills("paper") == []

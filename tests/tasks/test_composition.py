@@ -1,19 +1,23 @@
 import os
 import subprocess
 import sys
-from datetime import date
+import threading
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from storage.store import open_store
 from tasks.composition import account_name, assemble, build_policy, feed_kind, paper_account_path
+from trading.decisions import Halt
 from trading.errors import (
     BrokerUnavailable,
     ClosedDay,
     ConfigurationError,
     DataNotFit,
+    Halted,
     SessionHeld,
     StoppedEarly,
     Unreconciled,
@@ -214,3 +218,30 @@ def test_one_session_is_traded_by_one_runner_in_a_process_too(tmp_path: Path) ->
             other.agent.open_session()
         one.agent.close_session(SessionState.STOPPED)
         assert other.agent.run_session().state is SessionState.COMPLETED
+
+
+def leases_being_renewed() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "openbell-lease"]
+
+
+def test_a_session_that_is_refused_can_be_started_again_by_the_same_process(tmp_path: Path) -> None:
+    wanted = quick(tmp_path)
+    with assemble(wanted, None):
+        pass
+    with open_store(tmp_path / "l.duckdb") as store:
+        store.ledger.record_halt(Halt("all", "fat finger", datetime(2026, 1, 5, tzinfo=UTC)))
+    with assemble(wanted, None) as desk, pytest.raises(Halted):
+        desk.agent.open_session()
+    assert leases_being_renewed() == []
+    with open_store(tmp_path / "l.duckdb") as store:
+        assert store.ledger.clear_halts("all", "me", datetime(2026, 1, 6, tzinfo=UTC)) == 1
+    with assemble(wanted, None) as desk:
+        assert desk.agent.run_session().state is SessionState.COMPLETED
+
+
+def test_a_session_that_nobody_closed_lets_go_of_its_lease(tmp_path: Path) -> None:
+    with assemble(quick(tmp_path), None) as desk:
+        desk.agent.open_session()
+    assert leases_being_renewed() == []
+    with assemble(quick(tmp_path), None) as desk:
+        assert desk.agent.run_session().state is SessionState.COMPLETED

@@ -72,3 +72,17 @@ def test_one_that_was_slow_and_that_nobody_followed_goes_on(stores: tuple[Store,
     wall.time += 3 * LEASE_LASTS
     keeper.require()
     keeper.give_back()
+
+
+def test_a_lost_lease_stays_lost_after_it_was_given_back(stores: tuple[Store, Store]) -> None:
+    wall = SetWall()
+    first, second = LeaseKeeper(stores[0].ledger, wall), LeaseKeeper(stores[1].ledger, wall)
+    first.take(SESSION, ONE)
+    wall.time += LEASE_LASTS + timedelta(seconds=1)
+    second.take(SESSION, OTHER)
+    with pytest.raises(LeaseLost):
+        first.require()
+    first.give_back()
+    with pytest.raises(LeaseLost):
+        first.require()
+    second.give_back()
