@@ -51,16 +51,17 @@ def _by_whoever_can(
     while True:
         try:
             return _on_the_ledger(settings, account, repair, claim)
-        except StoreBusy:
+        except StoreBusy as error:
+            held = str(error).split(";")[0]
             arguments = {"account": account or "", "repair": repair, "claim": list(claim)}
         try:
             request = hand_in(
                 settings.store.path, RequestKind.RECONCILE, arguments, getpass.getuser(), datetime.now(UTC)
             )
-        except StoreError:
+        except StoreError as error:
             # Another command has it for a moment, or a session is about to open its door.
             if time.monotonic() >= patient_until:
-                raise
+                raise StoreBusy(f"{held}. {error}") from error
             time.sleep(_LOOKED_AGAIN_EVERY_SECONDS)
             continue
         return _by_the_session(settings, account, repair, claim, request, wait_seconds)

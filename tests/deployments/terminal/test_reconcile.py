@@ -113,6 +113,21 @@ def test_a_claim_makes_a_trade_made_elsewhere_ours(openbell: Command, here: Path
     assert openbell("reconcile").code == ExitCode.DONE
 
 
+def test_a_database_that_something_else_holds_is_told_with_who_holds_it(openbell_process: Command, here: Path) -> None:
+    keeper = "import sys, duckdb; held = duckdb.connect('openbell.duckdb'); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", keeper], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=here
+    ) as held:
+        assert held.stdout is not None
+        assert held.stdin is not None
+        assert held.stdout.readline() == b"held\n"
+        outcome = openbell_process("reconcile", "--json", "--wait", "0")
+        held.stdin.close()
+    assert outcome.code == ExitCode.FAILED
+    assert outcome.answer["error"] == "store busy"
+    assert f"is held by process {held.pid}. No session that can be asked" in outcome.answer["message"]
+
+
 def test_a_claim_of_nothing_is_told(openbell: Command) -> None:
     outcome = openbell("reconcile", "--repair", "--claim", "qqq")
     assert outcome.code == ExitCode.DONE
