@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from trading.calendar import TradingHours
@@ -37,8 +37,15 @@ class Bookkeeper:
         if not news:
             return []
         entries.order_events += news.events
-        entries.external_fills += [external_fill(execution, self.record.account, at) for execution in news.external]
-        new = self.book(news.fills, entries)
+        fills = list(news.fills)
+        for execution in news.external:
+            booked = self.tracker.booked_as(execution)
+            if booked is None:
+                entries.external_fills.append(external_fill(execution, self.record.account, at))
+            else:  # a correction does not always name its order
+                named = replace(execution, client_order_id=booked.execution.client_order_id)
+                fills.append(replace(booked, execution=named))
+        new = self.book(fills, entries)
         entries.order_events += self._overfilled(new, news.orders)
         return new
 

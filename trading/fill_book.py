@@ -59,6 +59,10 @@ class FillBook:
         """Whether a fill of this lineage counts."""
         return lineage in self._counting
 
+    def booked_as(self, lineage: str) -> Fill | None:
+        """The fill of this lineage that counts."""
+        return self._counting.get(lineage)
+
     def absorb(self, fill: Fill) -> list[FillChange]:
         """Take in one message; what it changed, in order. Nothing for a repeat or a revision that is not newer."""
         # An execution id names one execution for ever, whatever lineage it is told with the next time.

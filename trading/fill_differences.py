@@ -13,7 +13,7 @@ from trading.account_views import BrokerView, Difference, LedgerView
 from trading.differences import Discrepancy, DiscrepancyKind, ExternalFill
 from trading.fill_book import FillBook
 from trading.money import ZERO, plainly, round_money
-from trading.orders import CLAIMED, Execution, Fill, OpenOrder
+from trading.orders import CLAIMED, Execution, Fill, OpenOrder, to_the_micro
 
 
 class Consequences:
@@ -138,19 +138,8 @@ def _newest(executions: Iterable[Execution]) -> dict[str, Execution]:
     for execution in sorted(executions, key=lambda one: (one.executed_at, one.lineage, one.revision, one.exec_id)):
         standing = newest.get(execution.lineage)
         if standing is None or execution.revision >= standing.revision:
-            newest[execution.lineage] = _to_the_micro(execution)
+            newest[execution.lineage] = to_the_micro(execution)
     return newest
-
-
-def _to_the_micro(execution: Execution) -> Execution:
-    """As the ledger can hold it: a book that counts finer would never equal a fold over its fills."""
-    price, commission = round_money(execution.price), execution.commission
-    commission = None if commission is None else round_money(commission)
-    return (
-        execution
-        if price == execution.price and commission == execution.commission
-        else replace(execution, price=price, commission=commission)
-    )
 
 
 def _against_fill(mine: Fill, execution: Execution, after: Consequences) -> list[Difference]:

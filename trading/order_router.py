@@ -30,6 +30,7 @@ from trading.orders import (
     TimeInForce,
     client_order_id,
     may_become,
+    to_the_micro,
 )
 from trading.ports import Broker, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
 from trading.risk_callbacks import ApprovedOrder
@@ -493,7 +494,8 @@ class OrderRouter:
         polled = self._broker.poll()
         if not polled and not self._later:
             return News()
-        reports, self._later = [*self._later, *polled], []
+        told = (to_the_micro(report) if isinstance(report, Execution) else report for report in polled)
+        reports, self._later = [*self._later, *told], []
         executions = [report for report in reports if isinstance(report, Execution)]
         news = News(orders=self._orders_of(executions))
         for report in reports:

@@ -6,6 +6,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from trading.money import round_money
+
 
 class Side(StrEnum):
     BUY = "BUY"
@@ -262,6 +264,17 @@ class Execution:
             raise ValueError(f"execution {self.exec_id}: commission {self.commission} is not an amount")
         if not self.lineage:
             object.__setattr__(self, "lineage", self.exec_id)
+
+
+def to_the_micro(execution: Execution) -> Execution:
+    """As the ledger can hold it: a book that counts finer would never equal a fold over its fills."""
+    price, commission = round_money(execution.price), execution.commission
+    commission = None if commission is None else round_money(commission)
+    return (
+        execution
+        if price == execution.price and commission == execution.commission
+        else replace(execution, price=price, commission=commission)
+    )
 
 
 INFERRED = "inferred"

@@ -186,6 +186,10 @@ class PnLTracker:
         """Whether the execution, or one that it corrects or is corrected by, is booked."""
         return self._counting.knows(execution.lineage)
 
+    def booked_as(self, execution: Execution) -> Fill | None:
+        """The fill that counts of the execution's lineage."""
+        return self._counting.booked_as(execution.lineage)
+
     def filled_of(self, client_order_id: str) -> int:
         """Shares of the order that are booked."""
         return self._filled.get(client_order_id, 0)
@@ -199,6 +203,7 @@ class PnLTracker:
         self.initialize_portfolio_state(self.initial_cash, counting.fills, prices, high_water_mark)
         self._counting = counting
         self._prices.update(prices)
+        self.high_water_mark = high_water_mark  # it counts at the close of bars alone
         self.starting_equity, self.starting_realized, self._starting_commissions = day
         self._session_closes, self._session_wins, self._session_traded = session
 
