@@ -176,7 +176,11 @@ class HistoryReplay:
         if len(panel.time):
             self._mark(panel.close[-1].tolist())
         self._market.end_of_session(hours.closes_at)
-        self._fills += len(bookkeeper.book_reports(entries, hours.closes_at))
+        at_the_close = bookkeeper.book_reports(entries, hours.closes_at)
+        self._fills += len(at_the_close)
+        # What no bar has valued is worth what was paid for it, as in a session that begins from the ledger.
+        opened = [fill.execution for fill in at_the_close if not self._held[self._column[fill.execution.symbol]]]
+        tracker.mark({execution.symbol: execution.price for execution in opened})
         self._left_open = list(router.get_open_orders().values())
         self._finish(record, panel, columns)
 

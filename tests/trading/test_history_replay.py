@@ -232,6 +232,15 @@ def test_a_day_halted_by_its_loss_makes_the_same_record_replayed_as_live(tmp_pat
     assert len({halted_at.date() for _, halted_at, *_ in found["halts"]}) < 5, "some days are not halted"
 
 
+def test_orders_for_the_close_make_the_same_record_replayed_as_live(tmp_path: Path) -> None:
+    wanted = settings(
+        ["SPY", "QQQ"], orders={"order_type": "LIMIT_ON_CLOSE"}, feed={"synthetic": {"gap_fraction": 0.05}}
+    )
+    found = compared(wanted, market(wanted), tmp_path)
+
+    assert found["fills"]
+
+
 def test_order_events_and_halts_of_a_replay_name_their_own_session(tmp_path: Path) -> None:
     wanted = settings(["SPY"], risk=WIDE | {"max_daily_loss": 50})
     trade_replay(wanted, market(wanted), tmp_path)
