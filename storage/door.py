@@ -306,11 +306,21 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
+def _as_socket(descriptor: int) -> socket.socket:
+    """A second handle on an open socket; ``OSError`` for anything else."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
 def _hang_up(port: int) -> None:
     """Cut every connection of this process to its own ``port``, and the listening one."""
     folder = next((name for name in ("/proc/self/fd", "/dev/fd") if os.path.isdir(name)), None)
     for name in os.listdir(folder) if folder else ():
         # Most are no sockets, and one is the listing itself, closed by now.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
+        with contextlib.suppress(OSError), _as_socket(int(name)) as one:
             if one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] == port:
                 one.shutdown(socket.SHUT_RDWR)
