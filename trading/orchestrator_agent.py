@@ -150,14 +150,15 @@ class OrchestratorAgent:
         if self._ports.runner is not None:
             self._lease.take(self.session_id, self._ports.runner)
         try:
-            return self._open(resumed)
+            return self._open(resumed, found)
         except BaseException:
             self._lease.give_back()
             raise
 
-    def _open(self, resumed: SessionRecord | None) -> SessionRecord:
+    def _open(self, resumed: SessionRecord | None, found: SessionRecord | None) -> SessionRecord:
         ledger, settings = self._ports.ledger, self.settings
-        self._load_book(resumed)
+        day = resumed if resumed is not None else self._begun_before(found)
+        self._load_book(resumed, day)
         self._require_chronology(resumed)
         self._record = record = self._running(resumed)
         loop = ExecutionLoop(
@@ -523,7 +524,15 @@ class OrchestratorAgent:
 
         return again
 
-    def _load_book(self, resumed: SessionRecord | None) -> None:
+    def _begun_before(self, found: SessionRecord | None) -> SessionRecord | None:
+        """The record of a session that stopped before its first bar, as long as nobody has traded in its day since.
+
+        It may have fills already, of orders that earlier days left working: what the day began with was before them.
+        """
+        last = self._ports.ledger.last_bar_time(self._account)
+        return found if last is None or last < self.hours.opens_at else None
+
+    def _load_book(self, resumed: SessionRecord | None, day: SessionRecord | None) -> None:
         ledger = self._ports.ledger
         cash = ledger.opening_cash(self._account)
         if cash is None:
@@ -532,9 +541,10 @@ class OrchestratorAgent:
         self.pnl_tracker.initialize_portfolio_state(
             cash, fills, ledger.last_prices(self._account), ledger.high_water_mark(self._account)
         )
-        if resumed is not None:
-            todays = [fill for fill in fills if fill.session_id == self.session_id]
-            self.pnl_tracker.resume_day(resumed.starting_equity, resumed.starting_realized_pnl, todays)
+        if day is not None:
+            # Orders of earlier sessions fill today too.
+            todays = [fill for fill in fills if fill.execution.executed_at >= self.hours.opens_at]
+            self.pnl_tracker.resume_day(day.starting_equity, day.starting_realized_pnl, todays)
         self.order_router.recover(ledger.open_orders(self._account), self._decided_again(resumed))
 
     def _running(self, resumed: SessionRecord | None) -> SessionRecord:

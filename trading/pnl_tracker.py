@@ -118,7 +118,8 @@ class PnLTracker:
                 raise ValueError(f"{symbol} is held and no price is known for it")
             self._prices[symbol] = price
         self._market_value = None
-        self.high_water_mark = max(high_water_mark or initial_cash, self.equity)
+        # Only what stood at the close of a bar counts: a book that is taken up in the middle of one has had no more.
+        self.high_water_mark = initial_cash if high_water_mark is None else high_water_mark
         self.roll_day()
 
     def roll_day(self) -> None:

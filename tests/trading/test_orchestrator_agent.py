@@ -762,3 +762,30 @@ def test_the_loop_trades_the_whole_session_by_itself(at_desk, tmp_path: Path) ->
 def test_nothing_works_before_the_session_is_open(at_desk) -> None:
     with at_desk() as desk, pytest.raises(RuntimeError, match="open_session"):
         desk.agent.emergency_stop("too early")
+
+
+def test_a_fill_before_the_first_finished_bar_does_not_move_what_the_day_began_with(at_desk, tmp_path: Path) -> None:
+    # An order of Monday works on, and Tuesday's first bar fills it.
+    stays = {**BUSY, "orders": {"order_type": "LIMIT", "time_in_force": "GTC", "limit_offset_bps": "-80"}}
+    with at_desk(MONDAY, BuyAndHold(), **stays) as desk:
+        desk.agent.run_session()
+        before = {one.intent.symbol for one in desk.store.ledger.open_orders("paper")}
+    assert before
+
+    markets: list[PaperBroker] = []
+    with at_desk(TUESDAY, BuyAndHold(), wrap=lambda paper: markets.append(paper) or paper, **stays) as desk:
+        agent = opened(desk)
+        began_with = agent.pnl_tracker.starting_equity
+        for moment, _ in agent.live_bars():
+            markets[0].see(moment)
+            if markets[0].account().positions:
+                break
+        # As if the process had died here: filled, and not one bar of the day is finished.
+        agent.reconcile("open")
+        assert agent.pnl_tracker.held_symbols
+    with at_desk(TUESDAY, BuyAndHold(), **stays) as desk:
+        agent = opened(desk)
+        assert agent.pnl_tracker.starting_equity == began_with
+        assert agent.get_portfolio_state().session_commissions > 0
+        agent.close_session(SessionState.STOPPED)
+    assert asked(tmp_path, "SELECT starting_equity FROM sessions WHERE session_date = '2026-01-06'") == [(began_with,)]
