@@ -106,10 +106,10 @@ def _make(path: Path) -> None:
 
 
 def _remove_abandoned_drafts(path: Path) -> None:
-    """Take away what a process left that was killed while it made this database, or while it waited for it."""
+    """Take away what a process left that was killed while it made this database or its door's sign, or waited for it."""
     # Pieces of a name are no pattern: a database may be called [x].duckdb.
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
-        maker = draft.name.removeprefix(f".{path.name}.").split(".")[0]
+        maker = draft.name.removeprefix(f".{path.name}.").removeprefix("door.").split(".")[0]
         if maker.isdigit() and not _is_running(int(maker)):
             with contextlib.suppress(OSError):  # another process took it away, or may and we may not
                 draft.unlink()

@@ -28,6 +28,7 @@ def test_what_a_killed_maker_left_goes_with_the_next_opening(path: Path) -> None
     maker = subprocess.Popen([sys.executable, "-c", ""])
     maker.wait()  # its number is free now
     abandoned = [path.with_name(f".{path.name}.{maker.pid}.new{ending}") for ending in ("", ".wal")]
+    abandoned.append(path.with_name(f".{path.name}.door.{maker.pid}.new"))
     made_right_now = path.with_name(f".{path.name}.{os.getppid()}.new")
     of_another = path.with_name(f".another.duckdb.{maker.pid}.new")
     for draft in (*abandoned, made_right_now, of_another):
