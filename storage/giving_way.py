@@ -66,7 +66,7 @@ def giving_way(connection: Connection) -> Iterator[None]:
     looking.start()
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # an interrupted question fails in many ways; any other failure goes on as it is
         if gave_way.is_set():
             raise GaveWay from error
         raise

@@ -33,7 +33,7 @@ from storage.reading import (
 )
 from storage.replay_blocks import write_blocks
 from trading.decisions import Halt
-from trading.differences import GONE, Discrepancy, ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
+from trading.differences import GONE, ExternalFill, ExternalOrder, InstrumentLock
 from trading.errors import StoreError
 from trading.leases import Lease, Runner
 from trading.operator_requests import OperatorRequest
@@ -318,18 +318,6 @@ class DuckLedger:
         """Write what came of a request; the first answer stays."""
         with self._writing():
             write_answer(self._connection, request_id, answer, at)
-
-    def record_reconciliation(
-        self, session_id: str, at: datetime, stage: str, discrepancies: Sequence[Discrepancy]
-    ) -> None:
-        """Write one comparison that repaired nothing. Each call is a comparison of its own."""
-        record = self.find_session(session_id)
-        account = "" if record is None else record.account
-        found = tuple(discrepancies)
-        self.commit(
-            session_id,
-            LedgerEntries(reconciliations=[Reconciliation(account, session_id, at, stage, found, remaining=found)]),
-        )
 
     def summary(self, session_id: str) -> SessionSummary:
         """What the session came to, from the facts alone. Raises ``StoreError`` for a session that is not there."""

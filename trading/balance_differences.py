@@ -2,18 +2,19 @@
 
 from decimal import Decimal
 
-from trading.account_views import BrokerView, Difference, LedgerView
+from trading.account_views import Difference, LedgerView
 from trading.differences import Discrepancy, DiscrepancyKind
 from trading.fill_differences import Consequences
 from trading.money import ZERO, plainly, round_money
+from trading.ports import BrokerAccount
 from trading.settings import ReconciliationSettings
 
 
 def compare_balances(
-    ours: LedgerView, theirs: BrokerView, after: Consequences, tolerances: ReconciliationSettings
+    ours: LedgerView, theirs: BrokerAccount, after: Consequences, tolerances: ReconciliationSettings
 ) -> list[Difference]:
     """What stays different once the repairs are done and trades made elsewhere are counted: positions, then cash."""
-    held = {position.symbol: position for position in theirs.account.positions if position.quantity}
+    held = {position.symbol: position for position in theirs.positions if position.quantity}
     found: list[Difference] = []
     doubted_cash = ZERO
     for symbol in sorted(ours.positions.keys() | held.keys() | after.quantity.keys() | after.doubts.keys()):
@@ -74,10 +75,10 @@ def _average_price(
 
 
 def _cash(
-    ours: LedgerView, theirs: BrokerView, change: Decimal, is_known: bool, tolerances: ReconciliationSettings
+    ours: LedgerView, theirs: BrokerAccount, change: Decimal, is_known: bool, tolerances: ReconciliationSettings
 ) -> list[Difference]:
     expected = ours.cash + change
-    difference = theirs.account.cash - expected
+    difference = theirs.cash - expected
     if not is_known or abs(difference) <= tolerances.cash_tolerance:
         return []
     awaited = sum(fill.execution.commission is None for fill in ours.fills)
@@ -89,7 +90,7 @@ def _cash(
                 DiscrepancyKind.CASH,
                 ours.account,
                 f"{plainly(expected)}{counted}",
-                plainly(theirs.account.cash),
+                plainly(theirs.cash),
                 f"find the fee, interest, dividend or transfer of {_signed(difference)}{hint}",
             )
         )

@@ -151,7 +151,9 @@ class OrchestratorAgent:
             self._lease.take(self.session_id, self._ports.runner)
         try:
             return self._open(resumed, found)
-        except BaseException:
+        except (
+            BaseException
+        ):  # whatever ended it, also an interrupt: nobody should wait for a session that is not traded
             self._lease.give_back()
             raise
 

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from trading.account_views import BookedPosition, LedgerView
+from trading.balance_differences import compare_balances
 from trading.decisions import EquityPoint, PositionSnapshot
 from trading.differences import Discrepancy
 from trading.fill_book import FillBook
+from trading.fill_differences import Consequences
 from trading.lots import Position
 from trading.money import ZERO
 from trading.orders import Execution, Fill
 from trading.ports import BrokerAccount
-from trading.reconciliation import compare_books
-from trading.settings import CostBasis
+from trading.settings import CostBasis, ReconciliationSettings
+
+_TOLERANCES = ReconciliationSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +314,15 @@ class PnLTracker:
             positions=positions,
         )
 
-    def synchronize_portfolio_state_with_broker(self, account: BrokerAccount) -> list[Discrepancy]:
-        """Compare cash and positions with the broker's; returns the differences and changes nothing."""
-        return compare_books(self.cash, {symbol: self.quantity(symbol) for symbol in self.held_symbols}, account)
+    def synchronize_portfolio_state_with_broker(
+        self, account: BrokerAccount, tolerances: ReconciliationSettings = _TOLERANCES
+    ) -> list[Discrepancy]:
+        """Compare positions and cash with the broker's; returns the differences and changes nothing."""
+        state = self.get_portfolio_state()
+        held = {symbol: BookedPosition(one.quantity, one.average_cost) for symbol, one in state.positions.items()}
+        ours = LedgerView(account.account, state.cash, held, self._counting.fills)
+        found = compare_balances(ours, account, Consequences(ours), tolerances)
+        return [difference.discrepancy for difference in found]
 
     def _held(self, symbol: str) -> HeldPosition:
         position = self._positions[symbol]

@@ -42,7 +42,6 @@ _DOES: dict[tuple[str, str], str] = {
     ("ledger", "open_session"): "opening the session",
     ("market", "begin_session"): "opening the session",
     ("ledger", "close_session"): "closing the session",
-    ("ledger", "record_reconciliation"): "reconciling",
     ("policy", "decide"): "deciding",
     ("market", "see"): "market sees bars",
     ("market", "end_of_session"): "end of session",

@@ -11,7 +11,7 @@ import pytest
 from storage.store import Store
 from trading.bars import Bar, to_epoch_us
 from trading.decisions import Action, DataFinding, Halt, PositionSnapshot, RiskCheck, Verdict
-from trading.differences import Discrepancy
+from trading.differences import Discrepancy, Reconciliation
 from trading.errors import StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
 from trading.ports import LedgerEntries, ReplayBlock
@@ -368,7 +368,14 @@ def test_the_summary_says_what_the_facts_say(store: Store, book: Any, next_day: 
     store.ledger.commit(next_day.session, entries, next_day.at(1))
     found = Discrepancy("position", "SPY", "100", "0", "ask again")
     for stage in ("before", "after"):
-        store.ledger.record_reconciliation(next_day.session, next_day.at(2), stage, [found])
+        store.ledger.commit(
+            next_day.session,
+            LedgerEntries(
+                reconciliations=[
+                    Reconciliation("paper", next_day.session, next_day.at(2), stage, (found,), remaining=(found,))
+                ]
+            ),
+        )
     store.ledger.close_session(next_day.session, SessionState.STOPPED, next_day.at(3), "daily loss")
     summary = store.ledger.summary(next_day.session)
     assert (summary.bars, summary.decisions, summary.orders, summary.fills) == (1, 1, 1, 1)
@@ -393,7 +400,10 @@ def test_a_session_without_a_bar_is_worth_what_it_started_with(store: Store, boo
 
 def test_two_comparisons_at_one_moment_are_two(store: Store, book: Any) -> None:
     for _ in range(2):
-        store.ledger.record_reconciliation(book.session, book.at(0), "before", [])
+        store.ledger.commit(
+            book.session,
+            LedgerEntries(reconciliations=[Reconciliation("paper", book.session, book.at(0), "before", ())]),
+        )
     assert store.connection.rows("SELECT count(*) FROM reconciliations") == [(2,)]
 
 

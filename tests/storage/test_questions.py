@@ -20,7 +20,7 @@ from storage.questions import (
 )
 from storage.store import Store, open_store
 from trading.decisions import DataFinding, RiskCheck, Verdict
-from trading.differences import Discrepancy
+from trading.differences import Discrepancy, Reconciliation
 from trading.errors import ConfigurationError, StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
 from trading.ports import LedgerEntries
@@ -105,7 +105,12 @@ def test_the_report_finds_what_the_session_left(store: Store, book: Any, next_da
             equity=points,
         ),
     )
-    store.ledger.record_reconciliation(book.session, book.at(9), "after", [found])
+    store.ledger.commit(
+        book.session,
+        LedgerEntries(
+            reconciliations=[Reconciliation("paper", book.session, book.at(9), "after", (found,), remaining=(found,))]
+        ),
+    )
     assert sessions_on(store, book.day) == [book.record()]
     [trade] = trades_of(store, book.session)
     assert (trade.direction, trade.quantity, trade.realized_pnl) == ("LONG", 2, Decimal("4"))  # 2 x 3 - 1 - 1
