@@ -365,7 +365,7 @@ class OrderRouter:
             status = OrderStatus.REJECTED
         except (OutcomeUnknown, BrokerUnavailable) as error:
             _log.warning("amendment not confirmed client_order_id=%s error=%s", client_order_id, error)
-            status = self._has_amendment(amended)
+            status = self._has_amendment(wanted, amended)
         settled = replace(wanted, status=status)
         if status is not OrderStatus.SUBMITTED:
             self._save(LedgerEntries(amendments=[settled]))
@@ -373,8 +373,10 @@ class OrderRouter:
             self._open[client_order_id] = replace(order, intent=amended)
         return settled
 
-    def _has_amendment(self, amended: OrderIntent) -> OrderStatus:
-        """After silence: whether the broker has the order as amended; SUBMITTED where it does not answer."""
+    def _has_amendment(self, wanted: OrderAmendment, amended: OrderIntent) -> OrderStatus:
+        """After silence: whether the broker has the order as amended; SUBMITTED where that cannot be told."""
+        if wanted.trail_amount is not None or wanted.trail_fraction is not None:
+            return OrderStatus.SUBMITTED  # no broker tells an order's trail
         try:
             self._settle()
             found = self._broker.find_order(amended.client_order_id)

@@ -677,6 +677,16 @@ def test_an_amendment_without_an_answer_is_settled_by_what_the_broker_has(theirs
     assert done.status is status
 
 
+def test_a_trail_that_no_broker_tells_is_not_guessed_after_silence() -> None:
+    desk = Desk(order_type="TRAILING_STOP")
+    order_id = desk.place(Side.SELL, 100)
+    wired(desk).answers = [OutcomeUnknown("no answer")]
+    done = desk.router.replace_order(order_id, at(1), trail_fraction=Decimal("0.02"))
+    assert done is not None
+    assert done.status is OrderStatus.SUBMITTED
+    assert desk.router.get_open_orders()[order_id].intent.trail_fraction == Decimal("0.01")
+
+
 def test_more_shares_are_another_order() -> None:
     desk, order_id = limit_desk()
     with pytest.raises(ValueError, match="an amendment to 200 shares adds to 100"):
