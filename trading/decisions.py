@@ -47,11 +47,16 @@ class Decision:
 
 
 class Verdict(StrEnum):
-    """What a rule did to an order, or to trading as a whole."""
+    """What a rule did to an order, to a position, or to trading as a whole.
+
+    FLATTENED: it closes a position before the session ends. ALARM: what it wants could not be done, and a person should look.
+    """
 
     TRIMMED = "TRIMMED"
     REFUSED = "REFUSED"
     HALTED = "HALTED"
+    FLATTENED = "FLATTENED"
+    ALARM = "ALARM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,16 @@ class DataFinding:
     detail: str
 
 
+OPERATOR = "operator"
+"""The rule of a halt that a person made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Halt:
     """A latch: no new risk within ``scope`` (``all``, ``account:NAME``, ``strategy:NAME`` or ``symbol:NAME``).
 
     Stands until a person clears it, or until ``expires_at`` where that is given. ``session_id`` names the session that
-    halted; None where a person did.
+    halted; None where a person did. ``rule`` is what tripped: several rules can halt one scope at the same moment.
     """
 
     scope: str
@@ -132,3 +141,10 @@ class Halt:
     halted_at: datetime
     expires_at: datetime | None = None
     session_id: str | None = None
+    rule: str = OPERATOR
+
+    @property
+    def symbol(self) -> str | None:
+        """The one symbol that it is for; None where it is for more."""
+        kind, _, name = self.scope.partition(":")
+        return name if kind == "symbol" else None

@@ -149,6 +149,10 @@ class LiveWindow:
         """The last ``count`` volumes in shares, oldest first."""
         return self._last(symbol, _VOLUME, count)
 
+    def times(self, symbol: str, count: int) -> Column:
+        """The opens of the last ``count`` bars in microseconds, oldest first."""
+        return self._last(symbol, _TIME, count)
+
     def _last(self, symbol: str, column: int, count: int) -> Column:
         track = self._tracks.get(symbol)
         return _NONE if track is None else track.last(column, count)
@@ -195,6 +199,10 @@ class HistoryWindow:
     def volumes(self, symbol: str, count: int) -> Column:
         """The last ``count`` volumes in shares, oldest first."""
         return self._last(symbol, "volume", count)
+
+    def times(self, symbol: str, count: int) -> Column:
+        """The opens of the last ``count`` bars in microseconds, oldest first."""
+        return self._last(symbol, "time", count)
 
     def _last(self, symbol: str, column: str, count: int) -> Column:
         columns = self._history.get(symbol)

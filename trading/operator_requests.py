@@ -8,9 +8,18 @@ from typing import Any
 
 
 class RequestKind(StrEnum):
-    """What can be asked."""
+    """What can be asked.
+
+    HALT takes ``scope``, ``reason``, ``flatten``, ``minutes`` (None: until it is cleared) and is answered once the stop is done
+    or has become an alarm. FLATTEN is a HALT of the account until the session's close, with ``flatten``. RESUME takes ``scope``.
+    LIMITS takes ``limits``: settings of ``[risk]`` by name.
+    """
 
     RECONCILE = "reconcile"
+    HALT = "halt"
+    FLATTEN = "flatten"
+    RESUME = "resume"
+    LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)

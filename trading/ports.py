@@ -25,6 +25,7 @@ from trading.decisions import (
 )
 from trading.differences import ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
 from trading.leases import Lease, Runner
+from trading.limit_changes import LimitChange
 from trading.operator_requests import OperatorRequest
 from trading.orders import (
     Execution,
@@ -38,6 +39,7 @@ from trading.orders import (
     Side,
 )
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
+from trading.stops import Stop, StopStep
 
 
 class Clock(Protocol):
@@ -270,6 +272,10 @@ class MarketWindow(Protocol):
         """The last ``count`` volumes in shares, oldest first; ``MISSING`` where the source has none."""
         ...
 
+    def times(self, symbol: str, count: int) -> Column:
+        """The opens of the last ``count`` bars in microseconds since the epoch, oldest first."""
+        ...
+
 
 class Policy(Protocol):
     """What decides. One definition, asked in two ways that agree exactly."""
@@ -323,7 +329,7 @@ class LedgerEntries:
 
     ``marks`` are the prices that the newest equity point (or the last block's last bar) valued the held symbols at.
     ``lifted_locks`` are locks that end at their ``locked_at``. ``reopened`` are the only steps back: orders that were over
-    here and that a comparison found working at the broker. Fills whose source is claimed were made elsewhere: their
+    here and that a comparison found working at the broker. A stop that is there already becomes what it says now. Fills whose source is claimed were made elsewhere: their
     external fills are ours from then on.
     """
 
@@ -344,6 +350,9 @@ class LedgerEntries:
     lifted_locks: list[InstrumentLock] = field(default_factory=list)
     reconciliations: list[Reconciliation] = field(default_factory=list)
     reopened: list[OrderEvent] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    stop_steps: list[StopStep] = field(default_factory=list)
+    limit_changes: list[LimitChange] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
 
@@ -375,6 +384,9 @@ class LedgerEntries:
                 self.lifted_locks,
                 self.reconciliations,
                 self.reopened,
+                self.stops,
+                self.stop_steps,
+                self.limit_changes,
                 self.blocks,
                 self.marks,
             )
@@ -421,8 +433,19 @@ class Ledger(Protocol):
         """The account's orders that are not final, oldest first."""
         ...
 
-    def high_water_mark(self, account: str) -> Decimal | None:
-        """The highest equity the account ever had at a bar's close, None before its first bar."""
+    def high_water_mark(self, account: str, since: date | None = None) -> Decimal | None:
+        """The highest equity the account ever had at a bar's close, None before its first bar.
+
+        With ``since`` only sessions of that exchange date and later count.
+        """
+        ...
+
+    def equity_since(self, account: str, since: datetime) -> list[tuple[datetime, Decimal]]:
+        """Bar times and equities of the account's bars at or after ``since``, in the order in which they were written."""
+        ...
+
+    def first_session_of(self, account: str, session_date: date) -> SessionRecord | None:
+        """The session of the account that was started first on an exchange date and processed a bar; None without one."""
         ...
 
     def last_bar_time(self, account: str) -> datetime | None:
@@ -437,8 +460,39 @@ class Ledger(Protocol):
         """For each symbol the account holds, the price it was last valued at."""
         ...
 
+    def marks_before(self, account: str, session_date: date) -> Mapping[str, Decimal]:
+        """The prices that the account's positions were valued at last in sessions before an exchange date."""
+        ...
+
     def active_halts(self, account: str, strategy: str, symbols: Sequence[str], at: datetime) -> list[Halt]:
         """Halts that stand at ``at`` and cover any of these."""
+        ...
+
+    def clear_halts(self, scope: str, cleared_by: str, at: datetime) -> int:
+        """End the halts that stand under exactly this scope; how many there were."""
+        ...
+
+    def cancels_since(self, account: str, since: datetime) -> list[datetime]:
+        """When cancels of the account's orders were asked for first, at or after ``since``, oldest first."""
+        ...
+
+    def day_trades(self, account: str, since: date, before: date) -> int:
+        """Round trips opened and closed on one exchange date, of sessions from ``since`` on and before ``before``.
+
+        Counted per session date, symbol and closing order, as brokers count pattern day trades.
+        """
+        ...
+
+    def unfinished_stops(self, account: str) -> list[Stop]:
+        """Emergency stops that were not shown to be done, oldest first."""
+        ...
+
+    def stop_steps(self, stop_id: str) -> list[StopStep]:
+        """The steps of a stop, in order."""
+        ...
+
+    def limit_changes(self, session_id: str) -> list[LimitChange]:
+        """Changes of the session's limits that were made (not those refused), oldest first."""
         ...
 
     def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:
