@@ -28,7 +28,14 @@ from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
 from trading.clocks.wall_clock import WallClock
-from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy, Unreconciled
+from trading.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DataNotFit,
+    SessionHeld,
+    StoreBusy,
+    Unreconciled,
+)
 from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
 from trading.feeds.synthetic import SyntheticFeed
@@ -41,6 +48,8 @@ from trading.ports import BarSource, Clock, Feed, Policy
 from trading.reconciler import Reconciler
 from trading.sessions import SessionState, session_id
 from trading.settings import FeedKind, PolicySettings, Settings
+from trading.stop_at_rest import StopAtRest
+from trading.stops import StopStep
 
 _POLICIES: dict[str, Callable[..., Policy]] = {
     "flat": Flat,
@@ -119,6 +128,44 @@ def assemble_reconciliation(settings: Settings, account: str | None, repairs: bo
         broker = PaperBroker(named, settings.broker.paper, WallClock().now(), file)
         settle = functools.partial(time.sleep, float(settings.orders.settle_seconds))
         yield ReconciliationDesk(reconciler_at_rest(settings, named, broker, store.ledger, settle), named, store)
+
+
+@dataclass(frozen=True, slots=True)
+class StopDesk:
+    """The ledger, held alone, and a way to stop each of its accounts while nobody trades it."""
+
+    store: Store
+    settings: Settings
+
+    def controls(
+        self, account: str, strategy: str | None, told: Callable[[StopStep], None], closing: contextlib.ExitStack
+    ) -> StopAtRest:
+        """What stops the account; its broker is connected when it is first needed, and left with ``closing``."""
+        settings = self.settings
+
+        def connect() -> PaperBroker:
+            path = paper_account_path(settings, account)
+            if not path.exists():
+                raise BrokerUnavailable(
+                    f"The broker cannot be asked: there is no paper account {path}. That says nothing about what works there. "
+                    "Name the file with broker.paper.path."
+                )
+            file = PaperFile(path, account)
+            closing.callback(file.close)
+            return PaperBroker(account, settings.broker.paper, WallClock().now(), file)
+
+        settle = functools.partial(time.sleep, float(settings.orders.settle_seconds))
+        return StopAtRest(settings, account, self.store.ledger, connect, settle, strategy, told)
+
+
+@contextlib.contextmanager
+def assemble_stop(settings: Settings) -> Iterator[StopDesk]:
+    """Open the ledger to stop what nobody trades. Makes the database where there is none: a halt stands before the first session.
+
+    Raises ``StoreBusy`` while another process holds it, or another ``StoreError``.
+    """
+    with open_store(settings.store.path) as store:
+        yield StopDesk(store, settings)
 
 
 def account_in(store: Store, named: str | None) -> str:

@@ -87,12 +87,12 @@ def reconciler_at_rest(
         cash, ledger.fills(account), ledger.last_prices(account), ledger.high_water_mark(account)
     )
     open_orders = ledger.open_orders(account)
-    orders = OrdersAtRest(open_orders, _of_interrupted_bars(ledger, open_orders))
+    orders = OrdersAtRest(open_orders, of_interrupted_bars(ledger, open_orders))
     books = BooksAtRest(account, tracker, orders)
     return Reconciler(account, broker, ledger, tracker, orders, books, settings, settle=settle)
 
 
-def _of_interrupted_bars(ledger: Ledger, open_orders: Iterable[OpenOrder]) -> set[str]:
+def of_interrupted_bars(ledger: Ledger, open_orders: Iterable[OpenOrder]) -> set[str]:
     """Orders of the newest session of a strategy that stopped in the middle of their bar: it can still be taken up."""
     again: set[str] = set()
     sessions: dict[str, SessionRecord | None] = {}
