@@ -13,8 +13,10 @@ from storage.fact_table import COUNT, FLAG, LARGE_MONEY, MARKS, NUMBER, TEXT, Fa
 from trading.bars import Bar
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
 from trading.differences import Discrepancy, ExternalFill, ExternalOrder, Reconciliation, Repair
+from trading.limit_changes import LimitChange
 from trading.orders import Fill, OrderAmendment, OrderEvent, OrderIntent, OrderStatus
 from trading.sessions import SessionRecord
+from trading.stops import Stop, StopStep
 
 SESSION_BARS: FactTable[Bar] = FactTable(
     "session_bars",
@@ -437,8 +439,74 @@ EXTERNAL_FILLS: FactTable[tuple[ExternalFill, datetime | None]] = FactTable(
 
 HALTS: FactTable[Halt] = FactTable(
     "halts",
-    {"scope": TEXT, "halted_at": MOMENT, "session_id": TEXT, "reason": TEXT, "expires_at": MOMENT},
-    lambda session_id, it: (it.scope, it.halted_at, it.session_id or session_id or None, it.reason, it.expires_at),
+    {"scope": TEXT, "rule": TEXT, "halted_at": MOMENT, "session_id": TEXT, "reason": TEXT, "expires_at": MOMENT},
+    lambda session_id, it: (
+        it.scope,
+        it.rule,
+        it.halted_at,
+        it.session_id or session_id or None,
+        it.reason,
+        it.expires_at,
+    ),
+)
+
+STOPS: FactTable[Stop] = FactTable(
+    "stops",
+    {
+        "stop_id": TEXT,
+        "account": TEXT,
+        "session_id": TEXT,
+        "scope": TEXT,
+        "reason": TEXT,
+        "flatten": FLAG,
+        "asked_by": TEXT,
+        "started_at": MOMENT,
+        "state": TEXT,
+        "ended_at": MOMENT,
+    },
+    lambda _, it: (
+        it.stop_id,
+        it.account,
+        it.session_id,
+        it.scope,
+        it.reason,
+        it.flatten,
+        it.asked_by,
+        it.started_at,
+        it.state,
+        it.ended_at,
+    ),
+    restated=("state", "ended_at"),
+)
+
+STOP_STEPS: FactTable[StopStep] = FactTable(
+    "stop_steps",
+    {"stop_id": TEXT, "number": COUNT, "taken_at": MOMENT, "action": TEXT, "succeeded": FLAG, "detail": TEXT},
+    lambda _, it: (it.stop_id, it.number, it.taken_at, it.action, it.succeeded, it.detail),
+)
+
+LIMIT_CHANGES: FactTable[LimitChange] = FactTable(
+    "limit_changes",
+    {
+        "change_id": TEXT,
+        "name": TEXT,
+        "session_id": TEXT,
+        "changed_at": MOMENT,
+        "changed_by": TEXT,
+        "old_value": TEXT,
+        "new_value": TEXT,
+        "refusal": TEXT,
+    },
+    lambda _, it: (
+        it.change_id,
+        it.name,
+        it.session_id,
+        it.changed_at,
+        it.changed_by,
+        it.old_value,
+        it.new_value,
+        it.refusal,
+    ),
 )
 
 SESSIONS: FactTable[SessionRecord] = FactTable(
@@ -490,3 +558,33 @@ def write_sessions(connection: Connection, records: Sequence[SessionRecord]) -> 
             starting_realized_pnl = excluded.starting_realized_pnl, reason = ''
         """,
     )
+
+
+def write_halts(connection: Connection, session_id: str, halts: Sequence[Halt], absorb: bool) -> None:
+    """Write halts. With ``absorb`` one that is there already lasts for the longer of both times, and stands again where
+    it was cleared in between: a session's clock can stand still while a person halts, resumes and halts again.
+    """
+    if not absorb:
+        HALTS.write(connection, session_id, halts)
+        return
+    names = ", ".join(HALTS.columns)
+    for halt in halts:
+        connection.execute(
+            f"""
+            INSERT INTO halts ({names}) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET
+                reason = CASE WHEN halts.cleared_at IS NULL THEN halts.reason ELSE excluded.reason END,
+                expires_at = CASE
+                    WHEN halts.cleared_at IS NOT NULL THEN excluded.expires_at
+                    WHEN halts.expires_at IS NULL OR excluded.expires_at IS NULL THEN NULL
+                    ELSE greatest(halts.expires_at, excluded.expires_at)
+                END,
+                cleared_at = NULL, cleared_by = NULL
+            """,
+            HALTS.row(session_id, halt),
+        )
+
+
+def write_stops(connection: Connection, stops: Sequence[Stop]) -> None:
+    """Write stops; one that is there already becomes what it says now. Of one that is told twice the later word counts."""
+    STOPS.write(connection, "", {stop.stop_id: stop for stop in stops}.values(), absorb=True)

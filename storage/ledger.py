@@ -8,9 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
+from storage import risk_history
 from storage.comparisons import write_comparisons
 from storage.connection import Connection, RepeatedFact
-from storage.facts import DECISIONS, EQUITY, FINDINGS, HALTS, POSITIONS, RISK_CHECKS, SESSION_BARS, write_sessions
+from storage.facts import (
+    DECISIONS,
+    EQUITY,
+    FINDINGS,
+    LIMIT_CHANGES,
+    POSITIONS,
+    RISK_CHECKS,
+    SESSION_BARS,
+    STOP_STEPS,
+    write_halts,
+    write_sessions,
+    write_stops,
+)
 from storage.fill_booking import place_snapshots
 from storage.leases import HeldLease
 from storage.operator_requests import answer as write_answer
@@ -20,6 +33,7 @@ from storage.reading import (
     CHANGES_WANTED_COLUMNS,
     EXTERNAL_FILL_COLUMNS,
     FILL_COLUMNS,
+    HALT_COLUMNS,
     ORDER_COLUMNS,
     external_fill_of,
     external_order_of,
@@ -36,10 +50,12 @@ from trading.decisions import Halt
 from trading.differences import GONE, ExternalFill, ExternalOrder, InstrumentLock
 from trading.errors import StoreError
 from trading.leases import Lease, Runner
+from trading.limit_changes import LimitChange
 from trading.operator_requests import OperatorRequest
 from trading.orders import Fill, OpenOrder
 from trading.ports import LedgerEntries
 from trading.sessions import SessionRecord, SessionState, SessionSummary
+from trading.stops import Stop, StopStep
 
 
 class DuckLedger:
@@ -108,7 +124,10 @@ class DuckLedger:
         ]
         EQUITY.write(connection, session_id, points, absorb)
         FINDINGS.write(connection, session_id, entries.findings, absorb)
-        HALTS.write(connection, session_id, entries.halts, absorb)
+        write_halts(connection, session_id, entries.halts, absorb)
+        write_stops(connection, entries.stops)
+        STOP_STEPS.write(connection, session_id, entries.stop_steps, absorb)
+        LIMIT_CHANGES.write(connection, session_id, entries.limit_changes, absorb)
         write_comparisons(connection, entries)
         write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
 
@@ -164,12 +183,20 @@ class DuckLedger:
             )
         ]
 
-    def high_water_mark(self, account: str) -> Decimal | None:
-        """The highest equity the account ever had at a bar's close, None before its first bar."""
-        [(highest,)] = self._connection.rows(
-            "SELECT max(equity) FROM equity SEMI JOIN (FROM sessions WHERE account = ?) USING (session_id)", [account]
-        )
-        return highest if highest is None else Decimal(highest)
+    def high_water_mark(self, account: str, since: date | None = None) -> Decimal | None:
+        """The highest equity the account ever had at a bar's close, None before its first bar.
+
+        With ``since`` only sessions of that exchange date and later count.
+        """
+        return risk_history.high_water_mark(self._connection, account, since)
+
+    def equity_since(self, account: str, since: datetime) -> list[tuple[datetime, Decimal]]:
+        """Bar times and equities of the account's bars at or after ``since``, in the order in which they were written."""
+        return risk_history.equity_since(self._connection, account, since)
+
+    def first_session_of(self, account: str, session_date: date) -> SessionRecord | None:
+        """The session of the account that was started first on an exchange date and processed a bar; None without one."""
+        return risk_history.first_session_of(self._connection, account, session_date)
 
     def last_bar_time(self, account: str) -> datetime | None:
         """The newest bar that any session of the account has fully processed."""
@@ -209,6 +236,10 @@ class DuckLedger:
             )
         )
 
+    def marks_before(self, account: str, session_date: date) -> Mapping[str, Decimal]:
+        """The prices that the account's positions were valued at last in sessions before an exchange date."""
+        return risk_history.marks_before(self._connection, account, session_date)
+
     def active_halts(self, account: str, strategy: str, symbols: Sequence[str], at: datetime) -> list[Halt]:
         """Halts that stand at ``at`` and cover any of these, oldest first.
 
@@ -218,19 +249,19 @@ class DuckLedger:
         return [
             halt_of(row)
             for row in self._connection.rows(
-                """
-                SELECT scope, reason, halted_at, expires_at FROM halts
+                f"""
+                SELECT {HALT_COLUMNS} FROM halts
                 WHERE scope IN (SELECT unnest(?)) AND cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
-                ORDER BY halted_at, scope
+                ORDER BY halted_at, scope, rule
                 """,
                 [scopes, at],
             )
         ]
 
     def record_halt(self, halt: Halt) -> None:
-        """Write a halt that a person made, outside of any session. The same halt again changes nothing."""
+        """Write a halt that a person made, outside of any session. One that stands already is not weakened by it."""
         with self._writing():
-            HALTS.write(self._connection, "", [halt], absorb=True)
+            write_halts(self._connection, "", [halt], absorb=True)
 
     def clear_halts(self, scope: str, cleared_by: str, at: datetime) -> int:
         """End the halts that stand under exactly this scope; how many there were."""
@@ -245,6 +276,29 @@ class DuckLedger:
                     {"at": at, "by": cleared_by, "scope": scope},
                 ).fetchall()
             )
+
+    def cancels_since(self, account: str, since: datetime) -> list[datetime]:
+        """When cancels of the account's orders were asked for first, at or after ``since``, oldest first."""
+        return risk_history.cancels_since(self._connection, account, since)
+
+    def day_trades(self, account: str, since: date, before: date) -> int:
+        """Round trips opened and closed on one exchange date, of sessions from ``since`` on and before ``before``.
+
+        Counted per session date, symbol and closing order, as brokers count pattern day trades.
+        """
+        return risk_history.day_trades(self._connection, account, since, before)
+
+    def unfinished_stops(self, account: str) -> list[Stop]:
+        """Emergency stops that were not shown to be done, oldest first."""
+        return risk_history.unfinished_stops(self._connection, account)
+
+    def stop_steps(self, stop_id: str) -> list[StopStep]:
+        """The steps of a stop, in order."""
+        return risk_history.stop_steps(self._connection, stop_id)
+
+    def limit_changes(self, session_id: str) -> list[LimitChange]:
+        """Changes of the session's limits that were made (not those refused), oldest first."""
+        return risk_history.limit_changes(self._connection, session_id)
 
     def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:
         """Those of the orders that the ledger has, wherever they stand, by id; ``intent`` as amended."""

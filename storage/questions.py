@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from storage.reading import halt_of, session_record_of, utc, utc_or_none
+from storage.reading import HALT_COLUMNS, SESSION_COLUMNS, halt_of, session_record_of, utc, utc_or_none
 from storage.store import Store
 from storage.visit import read_from
 from trading.decisions import EquityPoint, Halt
@@ -88,12 +88,7 @@ def _aware(value: object) -> object:
 def sessions_on(store: Store, day: date) -> list[SessionRecord]:
     """The sessions of an exchange date, in the order in which they were started."""
     found = store.connection.rows(
-        """
-        SELECT session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint,
-            starting_equity, starting_realized_pnl, ended_at, last_bar_time
-        FROM sessions WHERE session_date = ? ORDER BY started_at, session_id
-        """,
-        [day],
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE session_date = ? ORDER BY started_at, session_id", [day]
     )
     return [session_record_of(row) for row in found]
 
@@ -101,9 +96,9 @@ def sessions_on(store: Store, day: date) -> list[SessionRecord]:
 def standing_halts(store: Store, at: datetime) -> list[Halt]:
     """Every halt that stands at ``at``, oldest first."""
     found = store.connection.rows(
-        """
-        SELECT scope, reason, halted_at, expires_at FROM halts
-        WHERE cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY halted_at, scope
+        f"""
+        SELECT {HALT_COLUMNS} FROM halts
+        WHERE cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY halted_at, scope, rule
         """,
         [at],
     )

@@ -7,6 +7,7 @@ from typing import Any
 from storage.connection import Connection
 from trading.decisions import Halt
 from trading.differences import ExternalFill, ExternalOrder, InstrumentLock
+from trading.limit_changes import LimitChange
 from trading.orders import (
     Execution,
     Fill,
@@ -19,6 +20,7 @@ from trading.orders import (
     TimeInForce,
 )
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
+from trading.stops import Stop, StopAction, StopState, StopStep
 
 Row = tuple[Any, ...]
 
@@ -137,27 +139,67 @@ def lock_of(row: Row) -> InstrumentLock:
     return InstrumentLock(account, symbol, utc(locked_at), reason)
 
 
+HALT_COLUMNS = "scope, reason, halted_at, expires_at, rule"
+
+
 def halt_of(row: Row) -> Halt:
-    """Columns: a halt's fields in their order."""
-    scope, reason, halted_at, expires_at = row
-    return Halt(scope, reason, utc(halted_at), utc_or_none(expires_at))
+    """Columns: ``HALT_COLUMNS``."""
+    scope, reason, halted_at, expires_at, rule = row
+    return Halt(scope, reason, utc(halted_at), utc_or_none(expires_at), rule=rule)
+
+
+STOP_COLUMNS = "stop_id, account, session_id, scope, reason, flatten, asked_by, started_at, state, ended_at"
+
+
+def stop_of(row: Row) -> Stop:
+    """Columns: ``STOP_COLUMNS``."""
+    stop_id, account, session_id, scope, reason, flatten, asked_by, started_at, state, ended_at = row
+    return Stop(
+        stop_id,
+        account,
+        session_id,
+        scope,
+        reason,
+        flatten,
+        asked_by,
+        utc(started_at),
+        StopState(state),
+        utc_or_none(ended_at),
+    )
+
+
+STOP_STEP_COLUMNS = "stop_id, number, taken_at, action, succeeded, detail"
+
+
+def stop_step_of(row: Row) -> StopStep:
+    """Columns: ``STOP_STEP_COLUMNS``."""
+    stop_id, number, taken_at, action, succeeded, detail = row
+    return StopStep(stop_id, number, utc(taken_at), StopAction(action), succeeded, detail)
+
+
+LIMIT_CHANGE_COLUMNS = "change_id, session_id, changed_at, changed_by, name, old_value, new_value, refusal"
+
+
+def limit_change_of(row: Row) -> LimitChange:
+    """Columns: ``LIMIT_CHANGE_COLUMNS``."""
+    change_id, session_id, changed_at, *words = row
+    return LimitChange(change_id, session_id, utc(changed_at), *words)
+
+
+SESSION_COLUMNS = """
+    session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint, starting_equity,
+    starting_realized_pnl, ended_at, last_bar_time
+"""
 
 
 def session_of(connection: Connection, session_id: str) -> SessionRecord | None:
     """The session's row."""
-    found = connection.rows(
-        """
-        SELECT session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint,
-            starting_equity, starting_realized_pnl, ended_at, last_bar_time
-        FROM sessions WHERE session_id = ?
-        """,
-        [session_id],
-    )
+    found = connection.rows(f"SELECT {SESSION_COLUMNS} FROM sessions WHERE session_id = ?", [session_id])
     return session_record_of(found[0]) if found else None
 
 
 def session_record_of(row: Row) -> SessionRecord:
-    """Columns: a session record's fields in their order."""
+    """Columns: ``SESSION_COLUMNS``."""
     name, strategy, account, day, mode, state, started, settings, policy, equity, realized, ended, last_bar = row
     return SessionRecord(
         name,
