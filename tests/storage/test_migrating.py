@@ -1,5 +1,6 @@
 """A database of an earlier version goes on with everything it has; a migration that was edited is found out."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,45 @@ INSERT INTO position_snapshots VALUES
 INSERT INTO reconciliations VALUES (1, 's', '2026-01-05 14:30:00+00', 'open', 1);
 INSERT INTO discrepancies VALUES (1, 1, 's', 'position', 'SPY', '7', '6', 'find out');
 """
+
+
+HALTS_OF_VERSION_3 = """
+INSERT INTO halts VALUES
+    ('all', '2026-01-05 14:30:00+00', NULL, 'the day has lost my patience', NULL, NULL, NULL),
+    ('account:paper', '2026-01-05 14:30:00+00', 's', 'the day has lost 1000.00 of at most 1000.00', '2026-01-05 21:00:00+00',
+        NULL, NULL),
+    ('symbol:SPY', '2026-01-05 14:31:00+00', 's', '3 orders of SPY in a row never reached the broker', NULL,
+        '2026-01-05 15:00:00+00', 'ada'),
+    ('all', '2026-01-05 14:32:00+00', 's', 'stop everything', NULL, NULL, NULL);
+"""
+
+
+def test_halts_of_version_3_name_the_rule_that_their_reason_tells(path: Path, book: Any) -> None:
+    connection = Connection(path)
+    for step in migrations()[:3]:
+        _apply(connection, step)
+    with connection.transaction():
+        connection.run_script(HALTS_OF_VERSION_3)
+    connection.close()
+    with open_store(path) as store:
+        found = store.connection.rows("SELECT scope, rule, session_id, cleared_by FROM halts ORDER BY rowid")
+        assert found == [
+            ("all", "operator", None, None),
+            ("account:paper", "max_daily_loss", "s", None),
+            ("symbol:SPY", "lost_orders", "s", "ada"),
+            ("all", "operator", "s", None),
+        ]
+        standing = store.ledger.active_halts("paper", "sma", ["SPY"], book.at(60))
+        assert [(halt.scope, halt.reason) for halt in standing] == [
+            ("account:paper", "the day has lost 1000.00 of at most 1000.00"),
+            ("all", "the day has lost my patience"),
+            ("all", "stop everything"),
+        ]
+        # Another rule may halt what is halted already, at the same moment.
+        store.ledger.record_halt(replace(standing[0], rule="max_drawdown"))
+        assert store.ledger.clear_halts("account:paper", "ada", book.at(60)) == 2
+    with open_store(path, read_only=True) as store:
+        assert store.ledger.unfinished_stops("paper") == []
 
 
 def version_2(path: Path) -> None:
