@@ -26,8 +26,7 @@ from storage.facts import (
 )
 from storage.fill_booking import place_snapshots
 from storage.leases import HeldLease
-from storage.operator_requests import answer as write_answer
-from storage.operator_requests import unanswered
+from storage.operator_requests import OperatorRequests
 from storage.order_writing import write_orders
 from storage.reading import (
     CHANGES_WANTED_COLUMNS,
@@ -64,6 +63,7 @@ class DuckLedger:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lease = HeldLease(connection)
+        self._requests = OperatorRequests(connection)
 
     def find_session(self, session_id: str) -> SessionRecord | None:
         """The session as it stands, None where there is none."""
@@ -365,13 +365,14 @@ class DuckLedger:
         self._lease.release()
 
     def requests(self) -> list[OperatorRequest]:
-        """What operators have asked for and nobody has answered, oldest first."""
-        return unanswered(self._connection)
+        """What operators have asked for and nobody has answered: flags beside the database, then rows, oldest first."""
+        return self._requests.unanswered()
 
     def answer_request(self, request_id: str, answer: Mapping[str, object], at: datetime) -> None:
-        """Write what came of a request; the first answer stays."""
+        """Write what came of a request; the first answer stays. A flag comes down once that is committed."""
         with self._writing():
-            write_answer(self._connection, request_id, answer, at)
+            self._requests.answer(request_id, answer, at)
+        self._requests.put_away(request_id)
 
     def summary(self, session_id: str) -> SessionSummary:
         """What the session came to, from the facts alone. Raises ``StoreError`` for a session that is not there."""
