@@ -1,9 +1,11 @@
 """A request handed in through the door: one row of one form, and the answer back. Nothing else is written by visitors."""
 
+import json
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,18 @@ import pytest
 
 from storage.door import Door, open_door
 from storage.extensions import load_quack
+from storage.halt_flag import raise_flag
 from storage.handed_in import answer_to, hand_in
+from storage.ledger import DuckLedger
 from storage.store import Store
 from storage.visit import visit
+from trading.decisions import Halt
 from trading.errors import StoreError
+from trading.limit_changes import LimitChange
 from trading.operator_requests import RequestKind
+from trading.orders import Side
+from trading.ports import LedgerEntries
+from trading.stops import Stop, StopAction, StopStep
 
 AT = datetime(2026, 1, 5, 15, 0, 0, 123456, tzinfo=UTC)
 
@@ -35,6 +44,74 @@ def test_a_request_reaches_the_session_and_its_answer_the_asker(store: Store, pa
     store.ledger.answer_request(asked.request_id, {"discrepancies": 2, "repaired": ["é"]}, AT)
     assert answer_to(path, asked.request_id, timeout_seconds=0) == {"discrepancies": 2, "repaired": ["é"]}
     assert store.ledger.requests() == []
+
+
+@pytest.mark.parametrize("kind", list(RequestKind))
+def test_every_kind_of_request_is_let_in(store: Store, path: Path, kind: RequestKind) -> None:
+    asked = hand_in(path, kind, {"scope": "symbol:SPY", "reason": "it's odd", "minutes": None}, "anna", AT)
+    assert store.ledger.requests() == [asked]
+
+
+def test_a_whole_section_of_limits_is_let_in(store: Store, path: Path) -> None:
+    # 120 settings of 60 characters: more than [risk] has, and every quote of the values is written twice.
+    limits = {f"max_something_fraction_{number:03}": "0.25, it's 'quoted' or so" for number in range(120)}
+    assert 7_000 < len(json.dumps(limits)) < 10_000
+    asked = hand_in(path, RequestKind.LIMITS, {"limits": limits}, "anna", AT)
+    assert store.ledger.requests() == [asked]
+
+
+def test_flags_and_rows_are_asked_for_alike_and_a_visitor_sees_rows_alone(store: Store, path: Path) -> None:
+    flag, row = raise_flag(path, {}, "ada", AT), hand_in(path, RequestKind.RESUME, {"scope": "all"}, "anna", AT)
+    assert store.ledger.requests() == [flag, row]
+    assert with_door(path, lambda ledger: ledger.requests()) == [row]
+    store.ledger.answer_request(flag.request_id, {"halted": True}, AT)
+    assert answer_to(path, flag.request_id, timeout_seconds=0) == {"halted": True}
+
+
+def test_the_accounts_past_can_be_asked_through_the_door(store: Store, path: Path, book: Any) -> None:
+    store.ledger.open_session(book.record())
+    store.ledger.commit(
+        book.session,
+        LedgerEntries(
+            fills=[book.fill(Side.BUY, 1, "10", order="in"), book.fill(Side.SELL, 1, "10", order="out")],
+            equity=[book.worth(1, "99", "1")],
+            marks={"SPY": Decimal("10")},
+            halts=[Halt("all", "stop", book.at(1), rule="max_drawdown")],
+            stops=[Stop("s", "paper", book.session, "all", "stop", True, "ada", book.at(1))],
+            stop_steps=[StopStep("s", 1, book.at(1), StopAction.HALT, True, "")],
+            limit_changes=[LimitChange("c", book.session, book.at(1), "ada", "allow_short", "true", "false")],
+        ),
+        book.at(1),
+    )
+    tomorrow = book.day + timedelta(days=1)
+
+    def questions(ledger: DuckLedger) -> list[Any]:
+        return [
+            ledger.high_water_mark("paper"),
+            ledger.high_water_mark("paper", tomorrow),
+            ledger.equity_since("paper", book.at(0)),
+            ledger.first_session_of("paper", book.day),
+            ledger.marks_before("paper", tomorrow),
+            ledger.cancels_since("paper", book.at(0)),
+            ledger.day_trades("paper", book.day, tomorrow),
+            ledger.active_halts("paper", "sma", [], book.at(2)),
+            ledger.unfinished_stops("paper"),
+            ledger.stop_steps("s"),
+            ledger.limit_changes(book.session),
+        ]
+
+    here = questions(store.ledger)
+    assert with_door(path, questions) == here
+    assert [bool(answer) for answer in here] == [True, False, True, True, True, False, *[True] * 5]
+
+
+def with_door(path: Path, question: Callable[[DuckLedger], Any]) -> Any:
+    there = visit(path)
+    assert there is not None
+    try:
+        return question(DuckLedger(there))
+    finally:
+        there.close()
 
 
 def test_an_answer_is_waited_for(store: Store, path: Path) -> None:
