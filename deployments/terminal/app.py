@@ -8,8 +8,9 @@ import typer
 
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
-from deployments.terminal.halts import halt, resume
+from deployments.terminal.halts import flatten, halt, resume
 from deployments.terminal.import_bars import import_bars
+from deployments.terminal.limits import limits
 from deployments.terminal.reconcile import reconcile
 from deployments.terminal.report import report
 from deployments.terminal.session import session
@@ -29,7 +30,9 @@ app.command("session")(session)
 app.command("import-bars")(import_bars)
 app.command("reconcile")(reconcile)
 app.command("halt")(halt)
+app.command("flatten")(flatten)
 app.command("resume")(resume)
+app.command("limits")(limits)
 app.command("report")(report)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)

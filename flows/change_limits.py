@@ -1,0 +1,33 @@
+"""The flow that changes risk limits of the session that runs."""
+
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from tasks.stop_steps import change_limits_of, publish_limits
+from trading.errors import OpenbellError
+from trading.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+def _run_name() -> str:
+    return f"change {', '.join(runtime.flow_run.parameters['limits'] or ()) or 'nothing'}"
+
+
+@flow(name="change-limits", flow_run_name=_run_name, persist_result=False, retries=0)
+def change_limits(settings: Settings = _DEFAULTS, limits: dict[str, Any] | None = None) -> dict[str, Any] | State[Any]:
+    """Change settings of [risk] in the session that runs: all that are named, or none when one is refused.
+
+    Args:
+        settings: Where the ledger is; the same as the session's.
+        limits: New values by name, for example {"max_daily_loss": 500}; "off" switches a limit off.
+    """
+    try:
+        answer = change_limits_of(settings, limits or {})
+    except OpenbellError as error:
+        return Failed(message=str(error), data=error)
+    publish_limits(answer)
+    return answer

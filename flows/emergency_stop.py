@@ -1,0 +1,47 @@
+"""The flow that stops trading: from the Prefect UI, from an automation, or from another flow, also while a session runs."""
+
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from tasks.stop_steps import publish_stop, stop_trading
+from trading.errors import OpenbellError
+from trading.settings import Settings
+
+_DEFAULTS = Settings()
+
+
+def _run_name() -> str:
+    parameters = runtime.flow_run.parameters
+    doing = "flatten" if parameters["flatten"] else "stop"
+    return f"{doing} {parameters['scope']}: {parameters['reason']}"
+
+
+@flow(name="emergency-stop", flow_run_name=_run_name, persist_result=False, retries=0)
+def emergency_stop(
+    settings: Settings = _DEFAULTS,
+    reason: str = "stopped from Prefect",
+    scope: str = "all",
+    flatten: bool = False,
+    minutes: float | None = None,
+) -> dict[str, Any] | State[Any]:
+    """Halt, cancel what works, close what is held where that is asked for, and look at the broker until it shows it.
+
+    Args:
+        settings: Where the ledger is; the same as the session's.
+        reason: Why, for whoever clears the halt.
+        scope: all, account:NAME, strategy:NAME or symbol:NAME.
+        flatten: Close every position in the scope too. Only a session that runs can.
+        minutes: End the halt after so long; empty means until the flow resume-trading, or openbell resume, clears it.
+    """
+    try:
+        answer = stop_trading(settings, scope, reason, flatten, minutes)
+    except OpenbellError as error:
+        return Failed(message=str(error), data=error)
+    publish_stop(answer)
+    if answer["state"] != "SUCCEEDED":
+        left = "; ".join(answer["left"]) or "nobody has confirmed it"
+        return Failed(name="Alarm", message=f"The stop of {scope} could not be verified: {left}.", data=answer)
+    return answer

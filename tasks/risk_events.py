@@ -1,0 +1,60 @@
+"""What risk has to say, as Prefect events, so that automations can act on it: ``openbell.risk.*``.
+
+The rule: an event that Prefect does not take costs nothing. It is emitted from the observers' thread, and the ledger has it anyway.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from prefect import runtime
+from prefect.events import emit_event
+
+from trading.decisions import RiskCheck
+from trading.risk_callbacks import RiskEvent
+
+
+def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
+    """Emit ``openbell.risk.KIND`` of the session. It occurs now; the session's own time is in the payload as ``at``.
+
+    ``flow_run_id`` is the run that it is related to: the one that this is called in where none is given. The observers' thread is
+    in none.
+    """
+    run = flow_run_id or runtime.flow_run.id
+    related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}] if run else []
+    emit_event(
+        event=f"openbell.risk.{event.kind}",
+        resource={
+            "prefect.resource.id": f"openbell.session.{event.session_id}",
+            "prefect.resource.name": event.session_id,
+        },
+        related=related,
+        payload=payload_of(event),
+    )
+
+
+def payload_of(event: RiskEvent) -> dict[str, Any]:
+    """The event in plain values that JSON can say; money and other exact numbers as text."""
+    return {
+        "kind": str(event.kind),
+        "session_id": event.session_id,
+        "at": event.at.isoformat(),
+        "message": event.message,
+        "check": None if event.check is None else _plain(event.check),
+    }
+
+
+def _plain(check: RiskCheck) -> dict[str, Any]:
+    return {
+        "bar_time": check.bar_time.isoformat(),
+        "symbol": check.symbol,
+        "client_order_id": check.client_order_id,
+        "rule": check.rule,
+        "verdict": str(check.verdict),
+        "reason": check.reason,
+        "observed": _text(check.observed),
+        "limit_value": _text(check.limit_value),
+    }
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
