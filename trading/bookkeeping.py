@@ -1,7 +1,7 @@
 """The broker's news, taken into the book and written down."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,15 +16,23 @@ from trading.sessions import SessionRecord
 _log = logging.getLogger(__name__)
 
 
+def _nobody(_fills: Sequence[Fill]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Bookkeeper:
-    """Books for one session. ``bar_length`` and ``hours`` say which bar an execution belongs to."""
+    """Books for one session. ``bar_length`` and ``hours`` say which bar an execution belongs to.
+
+    ``heard`` is told of fills that are new, in booking order.
+    """
 
     router: OrderRouter
     tracker: PnLTracker
     record: SessionRecord
     hours: TradingHours
     bar_length: timedelta
+    heard: Callable[[Sequence[Fill]], None] = _nobody
 
     def book_reports(self, entries: LedgerEntries, at: datetime) -> list[Fill]:
         """Book what the broker has reported since the last time; returns the fills that were new.
@@ -60,6 +68,7 @@ class Bookkeeper:
                 self.router.note_fill(execution.client_order_id, self.tracker.filled_of(execution.client_order_id))
                 if not known:
                     new.append(fill)
+        self.heard(new)
         entries.fills += changed
         moved = {fill.execution.symbol: fill.execution.executed_at for fill in changed}
         entries.positions += [

@@ -77,5 +77,9 @@ class StoreTooNew(StoreError):
     """The database was written by a newer version."""
 
 
+class NotApproved(OpenbellError):
+    """An order that risk has not approved was about to be sent. It was not."""
+
+
 class HookMayNotTrade(OpenbellError):
     """An observing callback tried to place or cancel an order."""

@@ -8,7 +8,7 @@ A bar that died in between is processed again: same decision, same order id, no 
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,18 +22,15 @@ from trading.errors import BrokerUnavailable, StoppedEarly
 from trading.hooks import Callback, Happening, HookEvent, Observers, refuse_inside_hook
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderRouter
-from trading.orders import OpenOrder, OrderEvent, OrderStatus
+from trading.orders import OpenOrder, OrderEvent, OrderStatus, OrderType
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Ledger, LedgerEntries, Policy, SimulatedMarket
-from trading.risk_callbacks import (
-    MINIMUM_QUANTITY,
-    ApprovedOrder,
-    PreTradeVerdict,
-    RiskEventHandler,
-)
+from trading.risk_callbacks import MINIMUM_QUANTITY, ApprovedOrder, PreTradeVerdict
+from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
 from trading.risk_gate import Assessment, RiskGate
 from trading.sessions import SessionRecord
 from trading.settings import Settings
+from trading.stops import Stop, StopAction, StopStep
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +55,7 @@ class AssessedBar:
     approved: tuple[ApprovedOrder, ...]
     cancels: tuple[str, ...]
     checks: tuple[RiskCheck, ...]
+    halts: tuple[Halt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,10 @@ class ExecutionLoop:
         ledger: Ledger,
         observers: Observers,
         market: SimulatedMarket | None = None,
+        risk_events: RiskEventHandler | None = None,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
-        self.record = record
+        self.session = record
         self.hours = hours
         self._settings = settings
         self._policy = policy
@@ -114,12 +114,12 @@ class ExecutionLoop:
         self._last_bar: dict[str, datetime] = {}
         self.last_bar_time = record.last_bar_time
         self._started = False
-        self._flattened = 0
         self.unheard = False
         """Whether the broker did not answer since ledger and broker were compared last."""
-        self.risk_events = RiskEventHandler(observers)
-        self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events)
-        self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length)
+        self.risk_events = risk_events if risk_events is not None else RiskEventHandler()
+        self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, now)
+        self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length, self.gate.note_fills)
+        router.may_place = self.gate.require_approved
 
     # Observing
 
@@ -150,26 +150,35 @@ class ExecutionLoop:
         """
         refuse_inside_hook("a halt")
         self.gate.take_up_halts([halt])
-        self._ledger.commit(self.record.session_id, LedgerEntries(halts=[halt]))
+        self._ledger.commit(self.session.session_id, LedgerEntries(halts=[halt]))
 
-    def cancel_open_orders(self, at: datetime) -> list[str]:
-        """Ask for every open order to be cancelled; returns the ids asked for.
+    def cancel_open_orders(self, at: datetime, symbol: str | None = None, spare_exits: bool = False) -> list[str]:
+        """Ask for every open order (of ``symbol``) to be cancelled; returns the ids that were not asked for before.
 
-        Raises ``BrokerUnavailable``, after all of them were tried, when an ask did not reach the broker.
+        With ``spare_exits`` market orders stay that only close a position. Raises ``BrokerUnavailable``, after all of them
+        were tried, when an ask did not reach the broker.
         """
         self._router.take_up()
-        asked = list(self._router.get_open_orders())
-        self._router.execute(asked, (), at)
+        wanted = [
+            order
+            for order in self._router.get_open_orders().values()
+            if symbol in (None, order.intent.symbol)
+            and not (spare_exits and order.intent.order_type is OrderType.MARKET and self.gate.only_exits(order))
+        ]
+        new = [order.intent.client_order_id for order in wanted if order.status is not OrderStatus.CANCEL_PENDING]
+        self.gate.tape.note_cancels(len(new), at)
+        self._router.execute([order.intent.client_order_id for order in wanted], (), at)
         unasked = sorted(self._router.cancels_not_sent)
         if unasked:
             raise BrokerUnavailable(f"the cancel of {', '.join(unasked)} did not reach the broker")
-        return asked
+        return new
 
-    def flatten_positions(self, at: datetime) -> list[str]:
-        """Send what closes every position, from positions and not from orders; returns the ids sent.
+    def flatten_positions(self, at: datetime, symbol: str | None = None, leg: str = "flatten") -> list[str]:
+        """Send what closes every position (of ``symbol``), from positions and not from orders; returns the ids sent.
 
         Cancels that the broker has confirmed by now are booked first; an order that may still fill counts as filled,
-        so that nothing is closed twice. After a ``StoreError`` the session goes on only from the ledger.
+        so that nothing is closed twice. ``leg`` must be new each time: a repeated flatten may find its earlier orders
+        cancelled. After a ``StoreError`` the session goes on only from the ledger.
         """
         refuse_inside_hook("a flatten")
         unfinished, self._unfinished = self._unfinished, self._unfinished or self.last_bar_time or at
@@ -181,29 +190,46 @@ class ExecutionLoop:
             self._unfinished = unfinished
             raise
         self._ask_for_unconfirmed(at, entries.order_events)
-        # A repeated flatten may find its earlier orders cancelled: it needs ids of its own.
-        self._flattened += 1
-        leg = "flatten" if self._flattened == 1 else f"flatten-{self._flattened}"
         decided_on = self.last_bar_time or at
         approved = []
-        for symbol in self._tracker.held_symbols:
-            delta = self._router.delta_to(0, symbol, self._tracker.quantity(symbol))
-            price = self._tracker.price(symbol)
+        for held in self._tracker.held_symbols:
+            if symbol not in (None, held):
+                continue
+            delta = self._router.delta_to(0, held, self._tracker.quantity(held))
+            price = self._tracker.price(held)
             if delta.side is None or price is None:
                 continue
-            intent = self._router.market_intent(symbol, delta.side, delta.quantity, price, decided_on, at, leg)
+            intent = self._router.market_intent(held, delta.side, delta.quantity, price, decided_on, at, leg)
             approved.append(ApprovedOrder(intent, PreTradeVerdict(delta.quantity, ())))
+            self.gate.tape.note_order(intent)
         entries.order_events += self._router.place_orders(approved)
-        self._ledger.commit(self.record.session_id, entries)
+        self._ledger.commit(self.session.session_id, entries)
         self._unfinished = unfinished
         return [order.intent.client_order_id for order in approved]
 
-    def exposure_at_broker(self) -> list[str]:
-        """What the broker still has, in words: working orders and positions. Empty when the account is flat."""
+    def exposure_at_broker(self, symbol: str | None = None, positions: bool = True) -> list[str]:
+        """What the broker still has (of ``symbol``), in words: working orders and, where they count, positions."""
         account = self._router.broker_account()
-        return [f"order {order.client_order_id} is {order.status}" for order in account.open_orders] + [
-            f"{position.quantity} {position.symbol} are held" for position in account.positions
+        orders = [order for order in account.open_orders if symbol in (None, order.symbol)]
+        held = [one for one in account.positions if positions and one.quantity and symbol in (None, one.symbol)]
+        return [f"order {order.client_order_id or order.broker_order_id} is {order.status}" for order in orders] + [
+            f"{position.quantity} {position.symbol} are held" for position in held
         ]
+
+    def record(self, stop: Stop, steps: Sequence[StopStep]) -> None:
+        """Commit how a stop stands, and tell of its new steps."""
+        self._ledger.commit(self.session.session_id, LedgerEntries(stops=[stop], stop_steps=list(steps)))
+        for step in steps:
+            alarm = step.action is StopAction.ALARM
+            self.risk_events.emit(
+                RiskEvent(
+                    RiskEventKind.ALARM if alarm else RiskEventKind.EMERGENCY_STOP,
+                    self.session.session_id,
+                    step.taken_at,
+                    f"{step.action}: {step.detail}",
+                    facts={"stop_id": stop.stop_id, "scope": stop.scope, "state": stop.state, "number": step.number},
+                )
+            )
 
     # The way of a bar
 
@@ -236,7 +262,7 @@ class ExecutionLoop:
         """
         if self._unfinished is not None:
             raise StoppedEarly(
-                f"Bar {self._unfinished.isoformat()} of session {self.record.session_id} was not committed. What the broker "
+                f"Bar {self._unfinished.isoformat()} of session {self.session.session_id} was not committed. What the broker "
                 "has said since is only in memory; run the session again to go on from the ledger."
             )
         self._unfinished = moment.bar_time
@@ -259,16 +285,17 @@ class ExecutionLoop:
     def assess(self, decided: DecidedBar) -> AssessedBar:
         """Stage two: turn each decision into an order delta and let risk have its say. Nothing is sent.
 
-        Orders approved for one symbol count against what the next one may use.
+        Orders approved for one symbol count against what the next one may use. What has to go before the close, or because
+        of a halt, goes whatever was decided.
         """
         bar_time = decided.moment.bar_time
-        self.gate.check_loss(bar_time, decided.entries)
+        halts = self.gate.check_losses(bar_time, decided.entries)
         assessment = Assessment()
         for symbol, signal in decided.signals.items():
             target = self.gate.assess(signal.action, symbol, bar_time, self._loader.window, assessment)
             decided.entries.decisions.append(
                 Decision(
-                    self.record.session_id,
+                    self.session.session_id,
                     bar_time,
                     symbol,
                     signal.action,
@@ -280,7 +307,14 @@ class ExecutionLoop:
             )
             self._last_action[symbol] = signal.action
             self._last_bar[symbol] = bar_time
-        return AssessedBar(decided, tuple(assessment.approved), tuple(assessment.cancels), tuple(assessment.checks))
+        self.gate.close_out(bar_time, assessment)
+        return AssessedBar(
+            decided,
+            tuple(assessment.approved),
+            tuple(assessment.cancels),
+            tuple(assessment.checks),
+            tuple(halts),
+        )
 
     def route(self, assessed: AssessedBar) -> RoutedBar:
         """Stage three: save intents, send orders, and commit everything the bar brought in one transaction.
@@ -296,12 +330,13 @@ class ExecutionLoop:
         self._after_interruption(at, entries.order_events)
         self._stop_what_never_arrives(assessed.approved, at, entries)
         entries.risk_checks += assessed.checks
-        equity = self._tracker.equity_point(self.record.session_id, bar_time)
+        equity = self._tracker.equity_point(self.session.session_id, bar_time)
         entries.equity.append(equity)
         entries.marks = self._tracker.held_prices()
-        self._ledger.commit(self.record.session_id, entries, last_bar_time=bar_time)
+        self._ledger.commit(self.session.session_id, entries, last_bar_time=bar_time)
         self.last_bar_time = bar_time
         self._unfinished = None
+        self.gate.forget_approvals()
         self._tell(assessed, equity)
         return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
 
@@ -315,13 +350,13 @@ class ExecutionLoop:
         try:
             self.book_reports(entries, bar_time)
         except BrokerUnavailable as error:
-            _log.warning("no news of the broker session_id=%s error=%s", self.record.session_id, error)
+            _log.warning("no news of the broker session_id=%s error=%s", self.session.session_id, error)
             self.unheard = True
             self.gate.lock_everything(f"the broker did not answer at {bar_time.isoformat()}: {error}")
 
     def announce(self, event: HookEvent, bar_time: datetime | None, facts: Mapping[str, object]) -> None:
         """Tell the observers of ``event``."""
-        self._observers.emit(Happening(event, self.record.session_id, bar_time, facts))
+        self._observers.emit(Happening(event, self.session.session_id, bar_time, facts))
 
     @property
     def between_bars(self) -> bool:
@@ -367,7 +402,7 @@ class ExecutionLoop:
         try:
             yield
         except BrokerUnavailable as error:
-            _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.record.session_id, error)
+            _log.warning("unconfirmed orders not asked for session_id=%s error=%s", self.session.session_id, error)
 
     def _stop_what_never_arrives(self, sent: Iterable[ApprovedOrder], at: datetime, entries: LedgerEntries) -> None:
         """A symbol whose orders keep getting lost is halted for the rest of the session: sending more is guessing."""
@@ -380,7 +415,8 @@ class ExecutionLoop:
                 f"{lost} orders of {symbol} in a row never reached the broker",
                 at,
                 self.hours.closes_at,
-                self.record.session_id,
+                self.session.session_id,
+                "orders_lost",
             )
             entries.halts.append(halt)
             self.gate.take_up_halts([halt])

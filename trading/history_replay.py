@@ -9,10 +9,11 @@ Its broker lives in memory and dies with it, and sessions are committed whole, s
 lost with its broker was never sent to anyone: that is why a replay may commit late, and nothing else may.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from operator import mul
@@ -23,16 +24,16 @@ from numpy.typing import NDArray
 from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_us
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
+from trading.closing_steps import ClosingStep
 from trading.decisions import Action
-from trading.hooks import Observers
 from trading.market_window import HistoryWindow
 from trading.money import from_micros, to_micros
 from trading.order_router import OrderRouter, OrderScope
 from trading.orders import OpenOrder
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Broker, Clock, Ledger, LedgerEntries, Policy, ReplayBlock, SimulatedMarket
-from trading.risk_callbacks import RiskEventHandler
-from trading.risk_gate import Assessment, RiskGate
+from trading.risk_events import RiskEventHandler
+from trading.risk_gate import Assessment, RiskGate, tails_look_back
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
 
@@ -128,7 +129,11 @@ class HistoryReplay:
         self._mode = mode
         self._settings_json = settings.model_dump_json()
         self._tracker = PnLTracker(settings.book.cost_basis)
-        self._events = RiskEventHandler(Observers())
+        self._events = RiskEventHandler()
+        self._tails = bool(tails_look_back(settings.risk))
+        self._highest_since: Decimal | None = None
+        guard = settings.risk.pattern_day_trader
+        self._day_trades: deque[int] = deque(maxlen=max(guard.sessions - 1, 0))
         self._bar_length = settings.session.timeframe.length
         self._pending = _Pending()
         self._orders = 0
@@ -169,8 +174,8 @@ class HistoryReplay:
         entries = self._pending.entries
         router = OrderRouter(scope, self._settings.sizing, self._settings.orders, self._broker, entries.add)
         router.recover(self._left_open)
-        bookkeeper = Bookkeeper(router, tracker, record, hours, self._bar_length)
-        gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
+        gate = self._gate(record, hours, router)
+        bookkeeper = Bookkeeper(router, tracker, record, hours, self._bar_length, gate.note_fills)
         columns = _Columns(*(np.zeros(size, dtype=np.int64) for size in (panel.close.shape, *[len(panel.time)] * 4)))
         self._walk(panel, columns, gate, router, bookkeeper)
         if len(panel.time):
@@ -178,11 +183,27 @@ class HistoryReplay:
         self._market.end_of_session(hours.closes_at)
         at_the_close = bookkeeper.book_reports(entries, hours.closes_at)
         self._fills += len(at_the_close)
+        if len(panel.time):
+            entries.risk_checks += gate.left_open(from_epoch_us(int(panel.time[-1])))
+        self._day_trades.append(gate.tape.day_trades_today)
         # What no bar has valued is worth what was paid for it, as in a session that begins from the ledger.
         opened = [fill.execution for fill in at_the_close if not self._held[self._column[fill.execution.symbol]]]
         tracker.mark({execution.symbol: execution.price for execution in opened})
         self._left_open = list(router.get_open_orders().values())
         self._finish(record, panel, columns)
+
+    def _gate(self, record: SessionRecord, hours: TradingHours, router: OrderRouter) -> RiskGate:
+        """The session's gate, with what it has to know of the days before."""
+        tracker, since = self._tracker, self._settings.risk.drawdown_since
+        gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
+        router.may_place = gate.require_approved
+        starting, highest = tracker.starting_equity, tracker.high_water_mark
+        if since is not None and hours.session_date >= since:
+            highest = starting if self._highest_since is None else self._highest_since
+        gate.begin_day(starting, starting, highest)
+        held = {symbol: tracker.quantity(symbol) for symbol in tracker.held_symbols}
+        gate.tape.take_up((), (), (), held, sum(self._day_trades))
+        return gate
 
     def _walk(
         self,
@@ -196,13 +217,19 @@ class HistoryReplay:
         count = len(panel.time)
         ahead = _Ahead(_next_rows(panel.action == 1), _next_rows(panel.action == -1), _next_rows(panel.present))
         self._take_up_book()
+        ends = panel.time + self._bar_length // timedelta(microseconds=1)
+        closing = [
+            int(np.searchsorted(ends, to_epoch_us(gate.closing.begin_of(step))))
+            for step in (ClosingStep.REDUCE_ONLY, ClosingStep.FLATTEN)
+        ]
         row = 0
         while row < count:
             working = self._working(router)
             expected = self._expected(working)
             following = self._next_event(row, count, ahead, expected, working)
+            following = min(following, self._next_closing(row, count, closing, working))
             if following > row:
-                following = self._value_quietly(slice(row, following), panel, columns, expected, gate)
+                following = self._value_quietly(slice(row, following), panel, ends, columns, expected, gate)
             if following < count:
                 self._trade_bar(following, panel, columns, gate, router, bookkeeper, working)
             row = following + 1
@@ -243,23 +270,29 @@ class HistoryReplay:
             following = min(following, ahead.present[column][row])
         return following
 
+    def _next_closing(self, row: int, count: int, closing: Sequence[int], working: Mapping[int, int]) -> int:
+        """The first row from ``row`` on at which the end of the day wants something done; ``closing``: where its steps begin."""
+        reduce_only, flatten = closing
+        if working:
+            return max(row, reduce_only)
+        return max(row, flatten) if any(self._held) else count
+
     def _value_quietly(
-        self, rows: slice, panel: _Panel, columns: _Columns, expected: Sequence[int], gate: RiskGate
+        self, rows: slice, panel: _Panel, ends: Column, columns: _Columns, expected: Sequence[int], gate: RiskGate
     ) -> int:
-        """Value bars on which nothing is traded; stops before the first one that reaches the daily loss limit."""
+        """Value bars on which nothing is traded; stops before the first one on which a loss limit may be reached."""
         value = panel.close[rows] @ np.array(self._held, dtype=np.int64)
-        stop: int = rows.stop
-        floor = gate.loss_floor
-        if floor is not None:
-            reached = np.flatnonzero(value + self._cash <= to_micros(floor))
-            if reached.size:
-                stop = rows.start + int(reached[0])
-                rows, value = slice(rows.start, stop), value[: stop - rows.start]
+        equity = value + self._cash
+        held = {symbol: panel.close[rows, column] for column, symbol in enumerate(self._symbols) if self._held[column]}
+        quiet = gate.bars_before_a_trip(equity, held)
+        rows, value = slice(rows.start, rows.start + quiet), value[:quiet]
+        gate.watch.note_quiet(ends[rows], equity[:quiet])
         columns.target[rows] = expected
         columns.cash[rows] = self._cash
         columns.market_value[rows] = value
         columns.realized[rows] = self._realized
         columns.unrealized[rows] = value - self._basis
+        stop: int = rows.stop
         return stop
 
     def _trade_bar(
@@ -289,18 +322,27 @@ class HistoryReplay:
                 self._take_up_book()
             working = self._working(router)
         target = self._expected(working)
+        if gate.closing_step(bar_time) >= ClosingStep.FLATTEN:
+            # What is held or ordered is closed, whatever is decided.
+            busy = {*working, *(column for column, quantity in enumerate(self._held) if quantity)}
+        else:
+            busy = set()
         actions = panel.action[row].tolist()
         allow_short = self._settings.orders.allow_short
         wanting = [
             column
             for column, action in enumerate(actions)
-            if action and present[column] and _changes_something(action, target[column], allow_short)
+            if action
+            and present[column]
+            and column not in busy
+            and _changes_something(action, target[column], allow_short)
         ]
+        for column in busy:
+            target[column] = 0
         closes = panel.close[row].tolist()
-        self._mark(closes, wanting)
-        gate.check_loss(bar_time, entries)
-        if wanting:
-            self._decide(wanting, row, panel, target, gate, router, bar_time)
+        self._mark(closes, [*wanting, *working])
+        gate.check_losses(bar_time, entries)
+        self._decide(wanting, row, panel, target, gate, router, bar_time)
         market_value = sum(map(mul, self._held, closes))
         columns.target[row] = target
         columns.cash[row] = self._cash
@@ -320,15 +362,21 @@ class HistoryReplay:
     ) -> None:
         """Risk, cancels and orders of one bar's decisions; writes into ``target`` what they ask for."""
         entries = self._pending.entries
-        self._window.move_to({self._symbols[column]: panel.row_of(row, column) for column in wanting})
         assessment = Assessment()
+        if wanting:
+            # The tail of the book looks back on all that is held.
+            seen = range(len(self._symbols)) if self._tails else wanting
+            rows = {self._symbols[column]: panel.row_of(row, column) for column in seen}
+            self._window.move_to({symbol: at for symbol, at in rows.items() if at >= 0})
         for column in wanting:
             action = _ACTIONS[int(panel.action[row, column])]
             target[column] = gate.assess(action, self._symbols[column], bar_time, self._window, assessment)
+        gate.close_out(bar_time, assessment)
         if assessment.cancels or assessment.approved:
             at = bar_time + self._bar_length
             entries.order_events += router.execute(assessment.cancels, assessment.approved, at)
             self._orders += len(assessment.approved)
+        gate.forget_approvals()
         entries.risk_checks += assessment.checks
 
     def _mark(self, closes: Sequence[int], wanting: Iterable[int] = ()) -> None:
@@ -381,6 +429,10 @@ class HistoryReplay:
         highest = np.maximum.accumulate(np.maximum(equity, to_micros(self._tracker.high_water_mark)))
         if len(equity):
             self._tracker.high_water_mark = from_micros(int(highest[-1]))
+            since = self._settings.risk.drawdown_since
+            if since is not None and record.session_date >= since:
+                today = from_micros(int(equity.max()))
+                self._highest_since = today if self._highest_since is None else max(self._highest_since, today)
         last: datetime | None = from_epoch_us(int(panel.time[-1])) if len(panel.time) else None
         self._pending.sessions.append(
             replace(record, state=SessionState.COMPLETED, ended_at=self._clock.now(), last_bar_time=last)

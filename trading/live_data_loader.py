@@ -162,6 +162,11 @@ class LiveDataLoader:
                 findings.append(self._finding(symbol, None, Finding.GAP, detail))
         return findings
 
+    @property
+    def bars_kept(self) -> int:
+        """How many bars of each symbol the window has room for."""
+        return self._window.capacity
+
     def _begin(self, bars: Mapping[str, BarColumns], references: dict[str, Reference], bars_needed: int) -> None:
         window = LiveWindow(bars, max(bars_needed, _FEWEST_BARS_KEPT), self._cache_bytes, self._cache_age)
         for columns in bars.values():

@@ -88,6 +88,11 @@ class LiveWindow:
         self.keep(symbols)
 
     @property
+    def capacity(self) -> int:
+        """How many bars of each symbol it keeps at most."""
+        return self._capacity
+
+    @property
     def bytes(self) -> int:
         """The memory its bars take, however many there are yet."""
         return len(self._tracks) * self._capacity * _BYTES_PER_BAR

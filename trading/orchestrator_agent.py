@@ -5,10 +5,11 @@ steps is the order of ``run_session``.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
@@ -30,14 +31,17 @@ from trading.hooks import Callback, HookEvent, Observers, session_observers
 from trading.lease_keeper import LeaseKeeper
 from trading.leases import Runner
 from trading.live_data_loader import LiveDataLoader
+from trading.operator_desk import OperatorDesk
 from trading.operator_requests import OperatorRequest
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
-from trading.orders import OpenOrder, OrderEvent, OrderStatus
+from trading.orders import OpenOrder, OrderEvent, OrderStatus, Side
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
 from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
-from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport, emergency_stop
+from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
+from trading.risk_gate import Assessment, tails_look_back
+from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings
 
@@ -96,6 +100,7 @@ class OrchestratorAgent:
             self._settle,
             self._lease.require,
         )
+        self.risk_events = RiskEventHandler()
         self._compared_at: datetime | None = None
         self._connections = ports.broker.connections
         self._warmup: dict[str, BarColumns] = {}
@@ -163,7 +168,7 @@ class OrchestratorAgent:
         self._load_book(resumed, day)
         self._require_chronology(resumed)
         self._record = record = self._running(resumed)
-        loop = ExecutionLoop(
+        self._loop = loop = ExecutionLoop(
             record,
             self.hours,
             settings,
@@ -174,12 +179,16 @@ class OrchestratorAgent:
             ledger,
             self._observers,
             self._ports.market,
+            self.risk_events,
+            self._ports.clock.now,
         )
-        loop.gate.take_up_halts(self.standing_halts(resumed))
+        take_up_risk(loop.gate, self.pnl_tracker, ledger, self._ports.calendar, settings, record, self.hours)
+        self.operator_desk = OperatorDesk(self, loop, self._ports, self._account)
+        self.operator_desk.obey_before_start(partial(self.standing_halts, resumed))
         ledger.open_session(record)
         if self._ports.market is not None:
             self._ports.market.begin_session(resumed is not None)
-        self._loop = loop
+        self.operator_desk.take_up_stops()
         self.reconciler = Reconciler(
             self._account,
             self._ports.broker,
@@ -228,6 +237,7 @@ class OrchestratorAgent:
             raise
         if findings:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=findings))
+        self.loop.gate.bars_kept = self.live_data_loader.bars_kept
         return findings
 
     def reconcile(self, stage: str) -> list[Discrepancy]:
@@ -322,16 +332,15 @@ class OrchestratorAgent:
             return
         if self._ports.broker.connections != self._connections:
             self.reconcile_if_due(self._now)
-        for request in self._ports.ledger.requests():
-            self._answer(request)
+        self.operator_desk.attend()
 
-    def _answer(self, request: OperatorRequest) -> None:
+    def reconcile_for(self, request: OperatorRequest) -> Mapping[str, Any]:
+        """What a person is answered who asks the session to reconcile."""
+
         def reconcile(claim: tuple[str, ...]) -> Reconciliation:
             return self._reconcile("manual", claim)
 
-        answer = answer_reconcile_request(request, self.reconciler, self._now, reconcile)
-        self._ports.ledger.answer_request(request.request_id, answer, self._ports.wall.now())
-        _log.info("session_id=%s answered %s of %s", self.session_id, request.kind, request.asked_by)
+        return answer_reconcile_request(request, self.reconciler, self._now, reconcile)
 
     def live_bars(self) -> Iterator[tuple[BarSlice, list[DataFinding]]]:
         """The session's bars as they come, validated; those processed before a restart are not repeated.
@@ -363,8 +372,10 @@ class OrchestratorAgent:
         return self.loop.assess(decided)
 
     def route(self, assessed: AssessedBar) -> RoutedBar:
-        """Stage three of a bar (see ``ExecutionLoop.route``)."""
-        return self.loop.route(assessed)
+        """Stage three of a bar (see ``ExecutionLoop.route``); a stop that is on its way goes on after it."""
+        routed = self.loop.route(assessed)
+        self.operator_desk.after_bar(assessed.halts)
+        return routed
 
     def end_of_session(self) -> None:
         """The bell: a simulated market closes, and what it still had to say is booked."""
@@ -373,15 +384,18 @@ class OrchestratorAgent:
         missing = self.live_data_loader.missing_at_close(self.settings.session.symbols, self.hours)
         entries = LedgerEntries(findings=missing)
         self.loop.book_reports(entries, self.hours.closes_at)
+        if self.loop.last_bar_time is not None:
+            entries.risk_checks += self.loop.gate.left_open(self.loop.last_bar_time)
         if entries:
             self._ports.ledger.commit(self.session_id, entries)
+        self.operator_desk.give_up(self.hours.closes_at, "the session is over")
 
     def close_session(self, state: SessionState, reason: str = "") -> SessionSummary:
         """Write the session's end and let the observers finish; returns what it came to."""
         self._ports.ledger.close_session(self.session_id, state, self._ports.wall.now(), reason)
         self._lease.give_back()
         self.loop.announce_stop({"state": state, "reason": reason})
-        self._observers.close()
+        self._leave_observers()
         return self.summary()
 
     def abandon_session(self, error: BaseException, reason: str) -> None:
@@ -402,7 +416,11 @@ class OrchestratorAgent:
     def leave(self) -> None:
         """Give the lease back and let the observers finish, however the session ended; a second time does nothing."""
         self._lease.give_back()
+        self._leave_observers()
+
+    def _leave_observers(self) -> None:
         self._observers.close()
+        self.risk_events.close()
 
     def summary(self) -> SessionSummary:
         """What the session came to, from the ledger alone."""
@@ -416,11 +434,6 @@ class OrchestratorAgent:
         if self._loop is None:
             raise RuntimeError("open_session() comes before everything else")
         return self._loop
-
-    @property
-    def risk_events(self) -> RiskEventHandler:
-        """Where to subscribe to what risk has to say."""
-        return self.loop.risk_events
 
     def register_hook(self, event: str, callback: Callback) -> None:
         """Observe ``event``; allowed before and after the session is opened."""
@@ -464,11 +477,25 @@ class OrchestratorAgent:
         """Compare the book with the broker's now; changes nothing."""
         return self.pnl_tracker.synchronize_portfolio_state_with_broker(self.order_router.broker_account())
 
-    def emergency_stop(self, reason: str, flatten: bool = False) -> StopReport:
-        """Halt everything, cancel every order, optionally flatten (see ``risk_callbacks.emergency_stop``)."""
-        return emergency_stop(self.loop, reason, self._now, flatten)
+    def approve(self, symbol: str, side: Side, quantity: int) -> Assessment:
+        """What risk makes of one order on the newest bar (see ``RiskGate.approve``): what it approves can be placed."""
+        return self.loop.gate.approve(
+            symbol, side, quantity, self._now - self.loop.bar_length, self.live_data_loader.window
+        )
+
+    def emergency_stop(self, reason: str, flatten: bool = False, scope: str = "all") -> StopReport:
+        """Halt ``scope``, cancel its orders, optionally close its positions; until the broker shows it, over the next bars.
+
+        Returns how it stands after the first pass (see ``emergency_stop.EmergencyStop``).
+        """
+        return self.operator_desk.stop(scope, reason, flatten, "code").report
 
     # Inside
+
+    @property
+    def session_time(self) -> datetime:
+        """The session's clock, never before what was done last."""
+        return max(self._ports.clock.now(), self._now)
 
     @property
     def _now(self) -> datetime:
@@ -482,7 +509,13 @@ class OrchestratorAgent:
     def _look_back(self) -> int:
         """Bars that decisions, sizes and risk look back on, the longest of them."""
         settings = self.settings
-        return max(self._ports.policy.warmup_bars, settings.sizing.atr_bars + 1, settings.risk.participation_bars)
+        risk = settings.risk if self._loop is None else self._loop.gate.limits
+        return max(
+            self._ports.policy.warmup_bars,
+            settings.sizing.atr_bars + 1,
+            risk.participation_bars,
+            tails_look_back(risk),
+        )
 
     def _save(self, entries: LedgerEntries) -> None:
         self._ports.ledger.commit(self.session_id, entries)
@@ -546,7 +579,8 @@ class OrchestratorAgent:
         if day is not None:
             # Orders of earlier sessions fill today too.
             todays = [fill for fill in fills if fill.execution.executed_at >= self.hours.opens_at]
-            self.pnl_tracker.resume_day(day.starting_equity, day.starting_realized_pnl, todays)
+            marks = ledger.marks_before(self._account, self.hours.session_date)
+            self.pnl_tracker.resume_day(day.starting_equity, day.starting_realized_pnl, todays, marks)
         self.order_router.recover(ledger.open_orders(self._account), self._decided_again(resumed))
 
     def _running(self, resumed: SessionRecord | None) -> SessionRecord:
@@ -569,6 +603,8 @@ class OrchestratorAgent:
     def _require_same_session(self, found: SessionRecord) -> None:
         before = Settings.model_validate_json(found.settings)
         comparable = [_what_decides(settings) for settings in (before, self.settings)]
+        if changed_limits(before.risk, self._ports.ledger.limit_changes(self.session_id)) == self.settings.risk:
+            comparable[1]["risk"] = comparable[0]["risk"]
         changed = [name for name in comparable[0] if comparable[0][name] != comparable[1][name]]
         if found.policy_fingerprint != self._ports.policy.fingerprint:
             changed.append("policy")

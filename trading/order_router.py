@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from trading.decisions import Action
 from trading.errors import BrokerUnavailable, OrderRefused, OutcomeUnknown
@@ -90,12 +90,16 @@ def _nothing() -> None:
     pass
 
 
+def _whatever(_order: ApprovedOrder) -> None:
+    pass
+
+
 class OrderRouter:
     """Owns the orders of one session: what is wanted, what is working, what the broker said. One thread at a time.
 
     ``save`` commits what is about to be done; ``find_orders`` tells of orders that the ledger has and this router does
     not. ``settle`` waits as long as an order can be on its way to the broker after its sending broke. ``may_send`` raises
-    when this runner may send no more.
+    when this runner may send no more, ``may_place`` for an order that risk has not approved.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class OrderRouter:
         find_orders: Callable[[Sequence[str]], Mapping[str, OpenOrder]] = _none_found,
         settle: Callable[[], None] = _nothing,
         may_send: Callable[[], None] = _nothing,
+        may_place: Callable[[ApprovedOrder], None] = _whatever,
     ) -> None:
         self._scope = scope
         self._sizing = sizing
@@ -117,6 +122,7 @@ class OrderRouter:
         self._find_orders = find_orders
         self._settle = settle
         self._may_send = may_send
+        self.may_place = may_place
         self._open: dict[str, OpenOrder] = {}
         self._interrupted: dict[str, OpenOrder] = {}
         self._held_back: set[str] = set()
@@ -199,15 +205,40 @@ class OrderRouter:
         """
         settings = self._settings
         kind = settings.order_type
-        beyond = side.sign * price / _BASIS_POINTS
-        return replace(
-            self.market_intent(symbol, side, quantity, price, bar_time, at, leg),
-            order_type=kind,
-            time_in_force=settings.time_in_force,
-            limit_price=round_money(price + beyond * settings.limit_offset_bps) if kind in LIMITED else None,
-            stop_price=round_money(price + beyond * settings.stop_offset_bps) if kind in STOPPED else None,
-            trail_fraction=settings.trail_fraction if kind is OrderType.TRAILING_STOP else None,
+        limit = stop = trail = None
+        if kind is not OrderType.MARKET:
+            beyond = side.sign * price / _BASIS_POINTS
+            if kind in LIMITED:
+                limit = self._on_tick(price + beyond * settings.limit_offset_bps, side is Side.BUY)
+            if kind in STOPPED:
+                stop = self._on_tick(price + beyond * settings.stop_offset_bps, side is Side.SELL)
+            if kind is OrderType.TRAILING_STOP:
+                trail = settings.trail_fraction
+        scope = self._scope
+        return OrderIntent(
+            client_order_id(scope.strategy, scope.account, scope.session_date, bar_time, symbol, leg),
+            scope.session_id,
+            scope.account,
+            bar_time,
+            symbol,
+            side,
+            quantity,
+            price,
+            at,
+            kind,
+            settings.time_in_force,
+            limit_price=limit,
+            stop_price=stop,
+            trail_fraction=trail,
         )
+
+    def _on_tick(self, price: Decimal, down: bool) -> Decimal:
+        """The price on the exchange's grid, rounded away from the market; as it is where no grid is set."""
+        tick = self._settings.tick_size
+        if tick is None:
+            return round_money(price)
+        steps = (price / tick).to_integral_value(rounding=ROUND_FLOOR if down else ROUND_CEILING)
+        return max(steps, Decimal(1)) * tick
 
     def market_intent(
         self, symbol: str, side: Side, quantity: int, price: Decimal, bar_time: datetime, at: datetime, leg: str
@@ -228,18 +259,35 @@ class OrderRouter:
             TimeInForce.DAY,
         )
 
+    @staticmethod
+    def on_close(intent: OrderIntent) -> OrderIntent:
+        """A market order as one for the closing auction."""
+        return replace(intent, order_type=OrderType.MARKET_ON_CLOSE)
+
     @property
     def minimum_quantity(self) -> int:
         """Fewer shares than this are not worth an order that opens or adds."""
         return self._settings.minimum_quantity
 
-    def working_shares(self, symbol: str, side: Side) -> int:
-        """Shares of open orders of one side that may still fill."""
+    def working_shares(self, symbol: str, side: Side, besides: str = "") -> int:
+        """Shares of open orders of one side that may still fill; the order ``besides`` does not count."""
         return sum(
             order.remaining
-            for order in self._open.values()
-            if order.intent.symbol == symbol and order.intent.side is side and order.intent.parent_id is None
+            for order_id, order in self._open.items()
+            if order.intent.symbol == symbol
+            and order.intent.side is side
+            and order.intent.parent_id is None
+            and order_id != besides
         )
+
+    @property
+    def working_orders(self) -> Mapping[str, OpenOrder]:
+        """Open orders that the next decision knows of, by id: all but those of an interrupted bar that comes again."""
+        return self._open
+
+    def has_open_orders(self, symbol: str) -> bool:
+        """Whether the next decision knows of an open order of the symbol."""
+        return any(order.intent.symbol == symbol for order in self._open.values())
 
     def promised_cash(self, position: Callable[[str], int]) -> Decimal:
         """Money that open orders would bind if they filled at their limit or else reference price: all purchases, and
@@ -274,9 +322,11 @@ class OrderRouter:
     def execute(self, cancels: Sequence[str], approved: Sequence[ApprovedOrder], at: datetime) -> list[OrderEvent]:
         """What a bar came to: all of it saved in one commit, then the cancels asked for, then the orders sent.
 
-        Returns the steps that are not committed yet. Raises as ``place_order``.
+        Returns the steps that are not committed yet. Raises as ``place_order``, and ``NotApproved``.
         """
         refuse_inside_hook("an order")
+        for order in approved:
+            self.may_place(order)
         asked = [
             OrderEvent(order_id, at, OrderStatus.CANCEL_PENDING)
             for order_id in cancels

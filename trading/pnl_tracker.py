@@ -114,6 +114,8 @@ class PnLTracker:
         self._session_wins = 0
         self._session_traded = ZERO
         self._filled: dict[str, int] = {}
+        self._flow: dict[str, Decimal] = {}
+        self._realized_by_order: dict[str, Decimal] = {}
         for fill in self._counting.fills:
             self._apply(fill)
         for symbol in self.held_symbols:
@@ -134,11 +136,24 @@ class PnLTracker:
         self._session_closes = 0
         self._session_wins = 0
         self._session_traded = ZERO
+        self._day_base = {symbol: self._total_of(symbol) for symbol in self._flow}
+        self._closed_before_day = len(self._realized_by_order)
 
-    def resume_day(self, starting_equity: Decimal, starting_realized: Decimal, fills: Iterable[Fill]) -> None:
-        """Go on in a day that began earlier: its baseline, and the fills it has had so far (booked already)."""
+    def resume_day(
+        self,
+        starting_equity: Decimal,
+        starting_realized: Decimal,
+        fills: Iterable[Fill],
+        starting_prices: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        """Go on in a day that began earlier: its baseline, and the fills it has had so far (booked already).
+
+        ``starting_prices`` valued the positions that the day began with; where one is not known, it is its price now.
+        """
         self.starting_equity = starting_equity
         self.starting_realized = starting_realized
+        fills = list(fills)
+        self._rebase_day(fills, starting_prices or {})
         for fill in fills:
             execution = fill.execution
             self._starting_commissions -= execution.commission or ZERO
@@ -147,6 +162,22 @@ class PnLTracker:
             if gained is not None:
                 self._session_closes += 1
                 self._session_wins += gained
+
+    def _rebase_day(self, fills: Iterable[Fill], prices: Mapping[str, Decimal]) -> None:
+        """What each symbol had made, and which orders had closed something, before these fills of today."""
+        flow, held = dict(self._flow), {symbol: self.quantity(symbol) for symbol in self._flow}
+        closed_today = set()
+        for fill in fills:
+            execution = fill.execution
+            flow[execution.symbol] -= _cash_of(execution)
+            held[execution.symbol] -= execution.side.sign * execution.quantity
+            if execution.client_order_id in self._realized_by_order:
+                closed_today.add(execution.client_order_id)
+        self._day_base = {
+            symbol: cash + held[symbol] * prices.get(symbol, self._prices.get(symbol, ZERO))
+            for symbol, cash in flow.items()
+        }
+        self._closed_before_day = len(self._realized_by_order) - len(closed_today)
 
     def update_position(self, fill: Fill) -> bool:
         """Book one fill: cash, lots, P&L, fees. Whether the book has changed: not by one that was booked before.
@@ -175,12 +206,15 @@ class PnLTracker:
         amount = execution.quantity * execution.price
         commission = execution.commission or ZERO
         realized = position.apply(execution)
-        self.cash -= execution.side.sign * amount + commission
+        cash = _cash_of(execution)
+        self.cash += cash
+        self._flow[symbol] = self._flow.get(symbol, ZERO) + cash
         self.commissions += commission
         self._session_traded += amount
         if realized is not None:
             self.realized += realized
             self._realized_by_symbol[symbol] = self._realized_by_symbol.get(symbol, ZERO) + realized
+            self._realized_by_order[order_id] = self._realized_by_order.get(order_id, ZERO) + realized
             self._gained[execution.lineage] = realized > 0
             self._session_closes += 1
             self._session_wins += realized > 0
@@ -205,12 +239,14 @@ class PnLTracker:
         day = (self.starting_equity, self.starting_realized, self._starting_commissions)
         session = (self._session_closes, self._session_wins, self._session_traded)
         prices, high_water_mark = dict(self._prices), self.high_water_mark
+        day_base, closed_before_day = self._day_base, self._closed_before_day
         self.initialize_portfolio_state(self.initial_cash, counting.fills, prices, high_water_mark)
         self._counting = counting
         self._prices.update(prices)
         self.high_water_mark = high_water_mark  # it counts at the close of bars alone
         self.starting_equity, self.starting_realized, self._starting_commissions = day
         self._session_closes, self._session_wins, self._session_traded = session
+        self._day_base, self._closed_before_day = day_base, closed_before_day
 
     def mark(self, prices: Mapping[str, Decimal]) -> None:
         """Value positions at these prices from now on."""
@@ -234,6 +270,30 @@ class PnLTracker:
     def held_prices(self) -> dict[str, Decimal]:
         """What each open position is valued at."""
         return {symbol: self._prices[symbol] for symbol, position in self._positions.items() if position.quantity}
+
+    def day_pnl(self, symbol: str) -> Decimal:
+        """What the symbol has made since the day began, realized or not, net of commissions."""
+        return self._total_of(symbol) - self._day_base.get(symbol, ZERO)
+
+    def day_pnl_parts(self, symbol: str) -> tuple[Decimal, int]:
+        """``day_pnl`` without what the position is worth now, and the shares held: as columns of prices are valued."""
+        return self._flow.get(symbol, ZERO) - self._day_base.get(symbol, ZERO), self.quantity(symbol)
+
+    @property
+    def losing_streak(self) -> int:
+        """How many of the day's closing orders lost money, counted back from the newest."""
+        streak = 0
+        today = len(self._realized_by_order) - self._closed_before_day
+        for made in reversed(self._realized_by_order.values()):
+            if made >= 0 or streak == today:
+                break
+            streak += 1
+        return streak
+
+    def _total_of(self, symbol: str) -> Decimal:
+        held = self.quantity(symbol)
+        flow = self._flow.get(symbol, ZERO)
+        return flow + held * self._prices[symbol] if held else flow
 
     @property
     def market_value(self) -> Decimal:
@@ -337,6 +397,11 @@ def drawdown_fraction(equity: Decimal, high_water_mark: Decimal) -> Decimal:
     if high_water_mark <= 0 or equity >= high_water_mark:
         return ZERO
     return (high_water_mark - equity) / high_water_mark
+
+
+def _cash_of(execution: Execution) -> Decimal:
+    """What an execution brings in (negative: takes), its commission taken off."""
+    return -execution.side.sign * execution.quantity * execution.price - (execution.commission or ZERO)
 
 
 def _value(fill: Fill | None) -> Decimal:

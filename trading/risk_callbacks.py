@@ -1,50 +1,79 @@
 """Risk between decision and order: every order is checked here, and only what leaves here can be placed.
 
-``pre_trade_check`` asks every rule and keeps every reason. It fails closed: a rule that raises refuses. Reducing a
-position is always possible, in any state of the account; a refused order that also reduces becomes a plain reduction.
+``pre_trade_check`` asks every rule (``rule_book``) and keeps every reason. It fails closed: a rule that raises refuses.
+Reducing a position is always possible, in any state of the account; a refused order that also reduces becomes a plain
+reduction. What happens after an order is watched by ``loss_watch``; stopping is ``emergency_stop``; who is told, ``risk_events``.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
-from enum import StrEnum
 from functools import partial
-from typing import Protocol
 
-from trading.decisions import Halt, RiskCheck, Verdict
-from trading.hooks import Happening, Observers
-from trading.money import to_cents
+from trading.decisions import RiskCheck, Verdict
+from trading.emergency_stop import EmergencyStop, StopControls, StopReport, emergency_stop
+from trading.money import ZERO, to_cents
+from trading.order_rules import DuplicateOrders, MinOrderNotional
 from trading.orders import OrderIntent
-from trading.risk_rules import (
-    BuyingPower,
-    KnownPrice,
-    MaxOrderNotional,
-    MaxOrderShares,
-    MaxPositionFraction,
-    MaxPositionShares,
-    NotHalted,
-    Objection,
-    RiskView,
-    Rule,
-    ShortSelling,
-)
-from trading.settings import Settings
+from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
+from trading.risk_rules import Objection, RiskView, Rule
+from trading.risk_settings import RiskSettings
+
+__all__ = [
+    "LOT_SIZE",
+    "MINIMUM_QUANTITY",
+    "THROTTLE",
+    "ApprovedOrder",
+    "EmergencyStop",
+    "PreTradeVerdict",
+    "RiskEvent",
+    "RiskEventHandler",
+    "RiskEventKind",
+    "StopControls",
+    "StopReport",
+    "ThrottleLimits",
+    "check_daily_loss_limit",
+    "emergency_stop",
+    "pre_trade_check",
+    "risk_checks_of",
+    "throttle_size",
+]
 
 _log = logging.getLogger(__name__)
 
 THROTTLE = "throttle_size"
 MINIMUM_QUANTITY = "minimum_quantity"
+LOT_SIZE = "lot_size"
+
+_BASIS_POINTS = Decimal(10_000)
+_OF_WHAT_IS_SENT = (DuplicateOrders, MinOrderNotional)
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
-    """From where on the market makes an order smaller. None switches participation off."""
+    """From where on the market makes an order smaller. None switches participation, or the estimated impact, off.
+
+    An order of which less than ``skip_fraction`` is left is not sent at all.
+    """
 
     max_participation_fraction: Decimal | None
     max_spread_bps: Decimal
     max_volatility_fraction: Decimal
+    max_impact_bps: Decimal | None = None
+    skip_fraction: Decimal = ZERO
+
+    @classmethod
+    def of(cls, risk: RiskSettings) -> "ThrottleLimits":
+        """The limits of the settings."""
+        return cls(
+            risk.max_participation_fraction,
+            risk.max_spread_bps,
+            risk.max_volatility_fraction,
+            risk.max_impact_bps,
+            risk.throttle_skip_fraction,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +102,13 @@ class ApprovedOrder:
             )
 
 
-def rules_from(settings: Settings) -> tuple[Rule, ...]:
-    """The rules that the settings ask for, in the order in which they are asked.
-
-    The first ones establish that there is a price; rules after them rely on it.
-    """
-    risk = settings.risk
-    paper = settings.broker.paper
-    rules: list[Rule] = [
-        KnownPrice(),
-        NotHalted(),
-        ShortSelling(settings.orders.allow_short),
-        MaxOrderShares(risk.max_order_shares),
-        MaxPositionShares(risk.max_position_shares),
-        MaxPositionFraction(risk.max_position_fraction),
-        BuyingPower(paper.commission_per_share, paper.commission_minimum),
-    ]
-    if risk.max_order_notional is not None:
-        rules.append(MaxOrderNotional(risk.max_order_notional))
-    return tuple(rules)
-
-
 def pre_trade_check(
-    view: RiskView, rules: Sequence[Rule], throttle: ThrottleLimits, minimum_quantity: int = 1
+    view: RiskView, rules: Sequence[Rule], throttle: ThrottleLimits, minimum_quantity: int = 1, lot_size: int = 1
 ) -> PreTradeVerdict:
     """How many of ``view.quantity`` shares may be sent, with the reason of every rule that wanted fewer.
 
-    The shares that reduce a position pass whatever the rules say; the least of the allowances bounds the rest. What
-    is left of an order that only adds and falls below ``minimum_quantity`` is not sent at all.
+    The shares that reduce a position pass whatever the rules say; the least of the allowances bounds the rest, in whole lots
+    of ``lot_size``. What is left of an order that only adds and falls below ``minimum_quantity`` is not sent at all.
     """
     reducing = view.quantity - view.adding
     if view.adding == 0:
@@ -116,6 +124,19 @@ def pre_trade_check(
     if throttled is not None:
         objections.append(throttled)
         allowed = min(allowed, throttled.allowed)
+    if 0 < allowed < view.adding:
+        # These judge what is sent, not what was wanted.
+        left = replace(view, quantity=reducing + allowed, adding=allowed)
+        for rule in rules:
+            if isinstance(rule, _OF_WHAT_IS_SENT):
+                objection = _ask(rule.name, left, partial(rule.object_to, left))
+                if objection is not None and all(objection.rule != other.rule for other in objections):
+                    objections.append(objection)
+                    allowed = 0
+    odd = allowed % lot_size
+    if odd:
+        objections.append(Objection(LOT_SIZE, allowed - odd, "not in whole lots", Decimal(allowed), Decimal(lot_size)))
+        allowed -= odd
     if 0 < allowed < minimum_quantity and reducing == 0:
         objections.append(
             Objection(
@@ -127,34 +148,51 @@ def pre_trade_check(
 
 
 def throttle_size(quantity: int, view: RiskView, limits: ThrottleLimits) -> Objection | None:
-    """Scale ``quantity`` down to what the market carries; None when it carries all of it. Never up.
+    """Scale ``quantity`` down to what the market carries; None when it carries all of it. Never up, never below zero.
 
     At most ``max_participation_fraction`` of the average volume of a bar; beyond ``max_spread_bps`` and
-    ``max_volatility_fraction`` in proportion to how far the market is beyond them. A volume that is not known or
-    zero carries nothing; a spread or volatility that the feed does not have is skipped.
+    ``max_volatility_fraction`` in proportion to how far the market is beyond them; and no more than moves the price by
+    ``max_impact_bps``, by the square-root law: impact = volatility x sqrt(quantity / average volume), both of one bar
+    (Almgren, Thum, Hauptmann and Li 2005 give the exponent as 0.6; Bouchaud, Farmer and Lillo 2009 as one half). What is left
+    has to be worth sending: less than ``skip_fraction`` of what was wanted becomes nothing. A volume that is not known or zero
+    carries nothing; a spread that the feed does not have is skipped; a volatility that cannot be told carries nothing.
     """
     carried = Decimal(quantity)
     reasons = []
     observed = limit = None
-    if limits.max_participation_fraction is not None:
-        if view.average_volume is None or not view.average_volume > 0:
-            return Objection(THROTTLE, 0, f"no volume is known for {view.symbol}", view.average_volume, None)
-        most = limits.max_participation_fraction * view.average_volume
+    volume, volatility = view.average_volume, view.volatility_fraction
+    needs_volume = limits.max_participation_fraction is not None or limits.max_impact_bps is not None
+    if needs_volume and (volume is None or not volume > 0):
+        return Objection(THROTTLE, 0, f"no volume is known for {view.symbol}", volume, None)
+    if volatility is None or not volatility >= 0:
+        return Objection(THROTTLE, 0, f"the volatility of {view.symbol} cannot be told", volatility, None)
+    if limits.max_participation_fraction is not None and volume is not None:
+        most = limits.max_participation_fraction * volume
         if carried > most:
-            observed, limit = carried / view.average_volume, limits.max_participation_fraction
+            observed, limit = carried / volume, limits.max_participation_fraction
             carried = most
             reasons.append("more than its share of the average volume")
-    if view.spread_bps is not None and view.spread_bps > limits.max_spread_bps:
+    if view.spread_bps is not None and not view.spread_bps <= limits.max_spread_bps:
         observed, limit = view.spread_bps, limits.max_spread_bps
         carried *= limits.max_spread_bps / view.spread_bps
         reasons.append("the spread is wide")
-    if view.volatility_fraction is not None and view.volatility_fraction > limits.max_volatility_fraction:
-        observed, limit = view.volatility_fraction, limits.max_volatility_fraction
-        carried *= limits.max_volatility_fraction / view.volatility_fraction
+    if volatility > limits.max_volatility_fraction:
+        observed, limit = volatility, limits.max_volatility_fraction
+        carried *= limits.max_volatility_fraction / volatility
         reasons.append("volatility is high")
+    if limits.max_impact_bps is not None and volume is not None and volatility > 0:
+        least_moving = limits.max_impact_bps / (volatility * _BASIS_POINTS)
+        most = volume * least_moving * least_moving
+        if carried > most:
+            observed, limit = volatility * _BASIS_POINTS * (carried / volume).sqrt(), limits.max_impact_bps
+            carried = most
+            reasons.append("it would move the price")
     allowed = int(carried.to_integral_value(rounding=ROUND_DOWN))
     if allowed >= quantity:
         return None
+    if allowed < limits.skip_fraction * quantity:
+        allowed = 0
+        reasons.append("what is left is not worth sending")
     return Objection(THROTTLE, max(allowed, 0), " and ".join(reasons), observed, limit)
 
 
@@ -199,119 +237,3 @@ def _ask(name: str, view: RiskView, ask: Callable[[], Objection | None]) -> Obje
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in a rule, it refuses
         _log.exception("risk rule failed rule=%s symbol=%s", name, view.symbol)
         return Objection(name, 0, f"the rule could not tell ({type(error).__name__}: {error})")
-
-
-class RiskEventKind(StrEnum):
-    """What risk has to say to people."""
-
-    REFUSED = "refused"
-    TRIMMED = "trimmed"
-    HALTED = "halted"
-    EMERGENCY_STOP = "emergency_stop"
-
-
-@dataclass(frozen=True, slots=True)
-class RiskEvent:
-    """One message: the check it is about, or a sentence."""
-
-    kind: RiskEventKind
-    session_id: str
-    at: datetime
-    message: str
-    check: RiskCheck | None = None
-
-
-class RiskEventHandler:
-    """Carries risk events to those who asked for them, off the trading thread; none can hold up an order."""
-
-    def __init__(self, observers: Observers) -> None:
-        self._observers = observers
-
-    def subscribe(self, handler: Callable[[RiskEvent], None], kinds: Iterable[RiskEventKind] = RiskEventKind) -> None:
-        """Call ``handler`` with each event of these kinds."""
-
-        def unwrap(happening: Happening) -> None:
-            handler(happening.facts["event"])
-
-        for kind in kinds:
-            self._observers.register(f"risk.{kind}", unwrap)
-
-    def emit(self, event: RiskEvent) -> None:
-        """Tell the subscribers soon; returns at once."""
-        name = f"risk.{event.kind}"
-        if self._observers.wants(name):
-            self._observers.emit(Happening(name, event.session_id, event.at, {"event": event}))
-
-    def emit_checks(self, checks: Sequence[RiskCheck]) -> None:
-        """Tell the subscribers of each check."""
-        for check in checks:
-            kind = RiskEventKind[check.verdict.name]
-            self.emit(RiskEvent(kind, check.session_id, check.bar_time, check.reason, check))
-
-
-class StopControls(Protocol):
-    """What stopping needs of a session; ``ExecutionLoop`` has it."""
-
-    def latch(self, halt: Halt) -> None:
-        """Commit the halt and obey it."""
-        ...
-
-    def cancel_open_orders(self, at: datetime) -> list[str]:
-        """Ask for every open order to be cancelled; the ids asked for."""
-        ...
-
-    def flatten_positions(self, at: datetime) -> list[str]:
-        """Send what closes every position; the ids sent."""
-        ...
-
-    def exposure_at_broker(self) -> list[str]:
-        """What the broker still has, in words."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StopReport:
-    """The steps of an emergency stop as they went, and what is left at the broker afterwards.
-
-    On a simulated market a flattening order fills with the next bar, so positions may be left until then.
-    """
-
-    steps: tuple[str, ...]
-    failures: tuple[str, ...]
-    left: tuple[str, ...]
-
-    @property
-    def succeeded(self) -> bool:
-        """Every step was done and the broker has nothing left."""
-        return not self.failures and not self.left
-
-
-def emergency_stop(controls: StopControls, reason: str, at: datetime, flatten: bool = False) -> StopReport:
-    """Halt everything, cancel every open order, optionally flatten every position, then look at the broker.
-
-    The halt is latched first and stands until a person clears it. Each step is tried even when one before it failed;
-    nothing is raised, the report says what was done and what was not.
-    """
-    steps: list[str] = []
-    failures: list[str] = []
-
-    def attempt(step: str, act: Callable[[], list[str]]) -> list[str]:
-        try:
-            done = act()
-        except Exception as error:  # noqa: BLE001 - a stop goes on whatever one of its steps does
-            _log.exception("emergency stop step failed step=%s", step)
-            failures.append(f"{step}: {error}")
-            return []
-        steps.append(f"{step}: {', '.join(done) or 'done'}")
-        return done
-
-    def latch() -> list[str]:
-        controls.latch(Halt("all", reason, at))
-        return []
-
-    attempt("halt", latch)
-    attempt("cancel", lambda: controls.cancel_open_orders(at))
-    if flatten:
-        attempt("flatten", lambda: controls.flatten_positions(at))
-    left = attempt("look at the broker", controls.exposure_at_broker)
-    return StopReport(tuple(steps), tuple(failures), tuple(left))

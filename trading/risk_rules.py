@@ -1,11 +1,14 @@
-"""Pre-trade rules: one small frozen class each, its limits as fields, one pure method.
+"""What a pre-trade rule is: it is shown an order with the account as it would be after it, and answers how much it allows.
 
-A rule answers how many shares of an order it allows. Only what adds risk is its business: shares that reduce a
-position are never its to refuse (see ``risk_callbacks.pre_trade_check``). Rules see the account in the worst case,
-with every open order of the same direction filled.
+Rules are small frozen classes with their limits as fields and one pure method. Where they stand: orders by themselves
+(``order_rules``), positions and the book (``position_rules``), the market (``market_rules``), what was traded and lost
+(``activity_rules``). Only what adds risk is their business: shares that reduce a position are never theirs to refuse (see
+``risk_callbacks.pre_trade_check``). They see the account in the worst case, with every open order that makes it worse filled.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
@@ -14,13 +17,59 @@ from trading.orders import Side
 
 
 @dataclass(frozen=True, slots=True)
+class OtherPositions:
+    """The book without the order's own symbol, with all open orders of the side that makes it worse filled, in money.
+
+    ``gross`` adds up longs and shorts; ``net_up`` is the signed sum if every open purchase fills, ``net_down`` if every open
+    sale does. ``count`` are the symbols held or about to be; ``held`` says whether the order's own is one besides.
+    """
+
+    gross: Decimal
+    net_up: Decimal
+    net_down: Decimal
+    count: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was sent and traded before the order, in session time.
+
+    ``alike`` are the quantities of orders of the same symbol and side within the window; ``traded_last_hour`` and
+    ``traded_today`` are money, open orders included; ``trades`` are orders of the session that traded or may still.
+    ``day_trades`` are round trips within a day in the sessions that count, positions opened today included.
+    """
+
+    orders_last_second: int
+    orders_in_session: int
+    alike: tuple[int, ...]
+    cancels_last_minute: int
+    traded_last_hour: Decimal
+    traded_today: Decimal
+    trades: int
+    day_trades: int
+    opened_today: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TailRisk:
+    """What the book may lose at a confidence, as positive money: at least (``value_at_risk``), and on average beyond that."""
+
+    value_at_risk: Decimal
+    expected_shortfall: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class RiskView:
     """An order about to be placed, and everything the rules may know about it.
 
-    ``position`` is signed shares; ``working`` are shares of open orders in the order's own direction (positive).
-    ``adding`` are the order's shares that open or add to a position (the rest reduces one). ``free_cash`` is cash not
-    yet promised to open orders. ``price`` is the bar's close, 0 where none is known. ``average_volume``,
-    ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell.
+    ``position`` is signed shares; ``working`` are shares of open orders in the order's own direction (positive),
+    ``opposing`` those in the other. ``adding`` are the order's shares that open or add to a position (the rest reduces one).
+    ``free_cash`` is cash not yet promised to open orders. ``price`` is the bar's close, 0 where none is known, and
+    ``previous_price`` the close before it, None where there is none. ``limit_price`` and ``stop_price`` are the order's own.
+    ``average_volume``, ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell. ``missing_bars`` counts
+    bars that did not come right before the decided one. ``halted`` and ``entries_closed`` say why no new risk is taken now,
+    None where it may be. ``tail`` tells the book's risk with so many of the adding shares; None where it is not limited.
     """
 
     symbol: str
@@ -36,11 +85,37 @@ class RiskView:
     spread_bps: Decimal | None
     volatility_fraction: Decimal | None
     halted: str | None
+    opposing: int
+    previous_price: Decimal | None
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    missing_bars: int
+    price_age_seconds: Decimal
+    entries_closed: str | None
+    session_date: date
+    others: OtherPositions
+    activity: Activity
+    tail: Callable[[int], TailRisk] | None
 
     @property
     def exposed(self) -> int:
         """Shares held and promised in the order's direction before it (never negative)."""
         return max(self.position * self.side.sign, 0) + self.working
+
+    @property
+    def worst_price(self) -> Decimal:
+        """The highest price that the order allows as things stand: its limit or stop where that is beyond the last price."""
+        worst = self.price
+        if self.limit_price is not None and self.limit_price > worst:
+            worst = self.limit_price
+        if self.stop_price is not None and self.stop_price > worst:
+            worst = self.stop_price
+        return worst
+
+    @property
+    def opposite_value(self) -> Decimal:
+        """What the symbol's position would be worth if the open orders of the other side filled and this one did not."""
+        return max(self.opposing - self.position * self.side.sign, 0) * self.price
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,127 +140,6 @@ class Rule(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class NotHalted:
-    """No new risk while a halt stands."""
-
-    name: str = "halted"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        if view.halted is None:
-            return None
-        return Objection(self.name, 0, f"trading is halted: {view.halted}")
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPrice:
-    """No price: no new risk. A decision always has the price of its own bar, so that none can be old here."""
-
-    name: str = "known_price"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        if view.price > 0:
-            return None
-        return Objection(self.name, 0, f"no price for {view.symbol}")
-
-
-@dataclass(frozen=True, slots=True)
-class ShortSelling:
-    """Selling what is not held, only where it is allowed."""
-
-    allowed: bool
-    name: str = "short_selling"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        if self.allowed or view.side is Side.BUY:
-            return None
-        return Objection(self.name, 0, f"short selling is not allowed; {view.symbol} position is {view.position}")
-
-
-@dataclass(frozen=True, slots=True)
-class MaxOrderShares:
-    """Largest order in shares."""
-
-    limit: int
-    name: str = "max_order_shares"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        if view.adding <= self.limit:
-            return None
-        return Objection(self.name, self.limit, "the order is too large", Decimal(view.adding), Decimal(self.limit))
-
-
-@dataclass(frozen=True, slots=True)
-class MaxOrderNotional:
-    """Largest order in money at the last price."""
-
-    limit: Decimal
-    name: str = "max_order_notional"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        notional = view.adding * view.price
-        if notional <= self.limit:
-            return None
-        return Objection(self.name, int(self.limit / view.price), "the order is worth too much", notional, self.limit)
-
-
-@dataclass(frozen=True, slots=True)
-class MaxPositionShares:
-    """Largest position in shares, open orders included."""
-
-    limit: int
-    name: str = "max_position_shares"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        after = view.exposed + view.adding
-        if after <= self.limit:
-            return None
-        return Objection(
-            self.name,
-            max(self.limit - view.exposed, 0),
-            "the position would be too large",
-            Decimal(after),
-            Decimal(self.limit),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class MaxPositionFraction:
-    """Largest position as a fraction of equity at the last price, open orders included."""
-
-    limit: Decimal
-    name: str = "max_position_fraction"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        if not view.equity > 0:
-            return Objection(self.name, 0, f"equity is {view.equity}", view.equity, ZERO)
-        most = self.limit * view.equity
-        after = (view.exposed + view.adding) * view.price
-        if after <= most:
-            return None
-        allowed = max(int(most / view.price) - view.exposed, 0)
-        return Objection(
-            self.name, allowed, "the position would be too much of the account", after / view.equity, self.limit
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BuyingPower:
-    """What an order costs at the last price, commission included, must be there as free cash; for shorts too.
-
-    A buy that also covers a short position pays for that first; covering itself is never refused.
-    """
-
-    commission_per_share: Decimal
-    commission_minimum: Decimal
-    name: str = "buying_power"
-
-    def object_to(self, view: RiskView) -> Objection | None:
-        covering = (view.quantity - view.adding) * view.price if view.side is Side.BUY else ZERO
-        commission = max(self.commission_minimum, self.commission_per_share * view.adding)
-        cost = covering + view.adding * view.price + commission
-        if cost <= view.free_cash:
-            return None
-        left = view.free_cash - covering - self.commission_minimum
-        affordable = left / (view.price + self.commission_per_share)
-        return Objection(self.name, max(int(affordable), 0), "not enough free cash", cost, view.free_cash)
+def shares_within(room: Decimal, price: Decimal) -> int:
+    """Whole shares that ``room`` of money pays for at ``price``, never negative."""
+    return int(room / price) if room > ZERO else 0

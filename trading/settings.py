@@ -14,26 +14,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
 from trading.orders import OrderType, TimeInForce
-
-Symbol = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.\-]{0,11}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}$")]
-Fraction = Annotated[Decimal, Field(gt=0, le=1)]
-PositiveMoney = Annotated[Decimal, Field(gt=0, max_digits=18, decimal_places=6)]
-NonNegativeMoney = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
-
-Off = BeforeValidator(lambda value: None if value == "off" else value)
-"""Takes the word `off` for no limit at all: TOML has no null."""
-
-
-class Section(BaseModel):
-    """A part of the settings: frozen, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from trading.risk_settings import ClosingSettings, RiskSettings, StoppingSettings
+from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
 
 
 class Granularity(StrEnum):
@@ -206,35 +193,14 @@ class OrderSettings(Section):
     """For orders with a limit: how far beyond the close of the decided bar it lies, in basis points of it (buys above, sells below; negative waits for a better price)."""
     stop_offset_bps: Annotated[Decimal, Field(gt=0, le=5_000)] = Decimal("10")
     """For stop orders: how far beyond the close of the decided bar the stop lies, in basis points of it (buys above, sells below)."""
+    tick_size: Annotated[PositiveMoney | None, Off] = None
+    """Smallest step of a price: limits and stops are rounded to it so that they never come nearer to the market, and risk refuses those that are not on it. `off` leaves prices as they are."""
     trail_fraction: Annotated[Decimal, Field(gt=0, lt=1)] = Decimal("0.01")
     """For trailing stops: distance from the best price, as a fraction of it."""
     settle_seconds: Annotated[Decimal, Field(ge=0, le=600)] = Decimal("2")
     """After an order got no answer and the broker does not know it: how long to wait before asking a second time, and only then sending it again."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How often one order is handed to the broker at most."""
-
-
-class RiskSettings(Section):
-    """Limits that every order meets before it is sent. Some can be switched off."""
-
-    max_order_shares: Annotated[int, Field(gt=0)] = 500
-    """Largest order in shares; larger ones are trimmed."""
-    max_position_shares: Annotated[int, Field(gt=0)] = 1_000
-    """Largest position in shares, long or short; orders are trimmed to it."""
-    max_position_fraction: Annotated[Decimal, Field(gt=0, le=10)] = Decimal("0.10")
-    """Largest position as a fraction of equity at the last price; orders are trimmed to it."""
-    max_order_notional: Annotated[PositiveMoney | None, Off] = None
-    """Largest order in money at the last price; larger ones are trimmed. `off` switches it off."""
-    max_daily_loss: Annotated[PositiveMoney | None, Off] = Decimal("1000")
-    """Loss since the session's start at which trading halts for the day: only reductions after that. `off` switches it off."""
-    max_participation_fraction: Annotated[Fraction | None, Off] = Decimal("0.10")
-    """Largest order as a fraction of the average volume of a bar; larger ones are trimmed. `off` switches it off."""
-    participation_bars: Annotated[int, Field(ge=1, le=1_000)] = 20
-    """Bars over which the average volume is taken."""
-    max_spread_bps: Annotated[Decimal, Field(gt=0)] = Decimal("50")
-    """Spread in basis points above which orders shrink in proportion; feeds of bars have no spread and skip it."""
-    max_volatility_fraction: Annotated[Decimal, Field(gt=0)] = Decimal("0.02")
-    """Average true range as a fraction of the price above which orders shrink in proportion."""
 
 
 class PaperSettings(Section):
@@ -314,6 +280,8 @@ class Settings(Section):
     policy: PolicySettings = PolicySettings()
     sizing: SizingSettings = SizingSettings()
     risk: RiskSettings = RiskSettings()
+    closing: ClosingSettings = ClosingSettings()
+    stopping: StoppingSettings = StoppingSettings()
     orders: OrderSettings = OrderSettings()
     broker: BrokerSettings = BrokerSettings()
     book: BookSettings = BookSettings()
