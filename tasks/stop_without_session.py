@@ -17,7 +17,7 @@ from tasks.halts_in_words import accounts_in, standing, unknown_in
 from trading.calendar import TradingCalendar
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop
-from trading.errors import ConfigurationError
+from trading.errors import ConfigurationError, StoreError
 from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopState, StopStep
 
@@ -128,7 +128,9 @@ class _Stopping:
             time.sleep(_LOOKED_EVERY_SECONDS)
         if begun is None:
             # A session that takes the account up trades as it is told then; it does not go on with this.
-            stopping.give_up(datetime.now(UTC), "no session runs that could go on with it")
+            ended = stopping.give_up(datetime.now(UTC), "no session runs that could go on with it")
+            with contextlib.suppress(StoreError):  # what was done counts more than its record
+                controls.record(ended, ())
         return stopping
 
     def tell(self, step: StopStep, account: str | None = None) -> None:

@@ -53,16 +53,20 @@ class StopAtRest:
         """Commit the halt; there again, it changes nothing."""
         self._ledger.commit("", LedgerEntries(halts=[halt]))
 
-    def cancel_open_orders(self, at: datetime, symbol: str | None = None) -> list[str]:
-        """Ask for every working order to be cancelled and write down what became of it; returns the ids asked for.
+    def cancel_open_orders(self, at: datetime, symbol: str | None = None, spare_exits: bool = False) -> list[str]:
+        """Ask for every working order to be cancelled and write down what became of it; the ids that were not asked for before.
 
         Orders that are over in the ledger and work at the broker are taken up again and cancelled too. Of a bar that was
         interrupted, and that a session would decide again, only what works at the broker is: what never came there stays as the
-        bar has to find it. Raises ``BrokerUnavailable``, after all were tried, when an ask did not reach the broker.
+        bar has to find it. ``spare_exits`` spares nothing: at rest no market order closes anything, and one that is left would trade
+        unasked with the next session's first bar. Raises ``BrokerUnavailable``, after all were tried, when an ask did not reach the
+        broker.
         """
+        del spare_exits
         open_orders = [order for order in self._ledger.open_orders(self._account) if self._covers(order, symbol)]
         again = of_interrupted_bars(self._ledger, open_orders)
         plain = [order for order in open_orders if order.intent.client_order_id not in again]
+        new = {order.intent.client_order_id for order in open_orders if order.status is not OrderStatus.CANCEL_PENDING}
         try:
             broker = self._broker()
         except BrokerUnavailable:
@@ -72,13 +76,15 @@ class StopAtRest:
         router.recover(plain)
         asked = self._cancel(router, at)
         router.recover([order for order in open_orders if self._works(broker, order, again)])
-        router.recover(self._taken_up_again(broker, router, symbol, at))
+        taken_up = self._taken_up_again(broker, router, symbol, at)
+        router.recover(taken_up)
         asked += self._cancel(router, at, but=asked)
+        new |= {order.intent.client_order_id for order in taken_up}
         self._learn(router, at)
         unasked = sorted(router.cancels_not_sent)
         if unasked:
             raise BrokerUnavailable(f"the cancel of {', '.join(unasked)} did not reach the broker")
-        return asked
+        return [order_id for order_id in asked if order_id in new]
 
     def flatten_positions(self, at: datetime, symbol: str | None = None, leg: str = "flatten") -> list[str]:
         """Nothing where nothing is held. Raises ``BrokerUnavailable`` otherwise: at rest a simulated account trades nothing."""
