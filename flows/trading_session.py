@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from prefect.states import Completed, Failed
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
+from tasks.risk_events import to_prefect
 from tasks.run_record import API_ERRORS, RunReporter, reporting
 from tasks.session_steps import (
     Chunk,
@@ -117,12 +119,13 @@ class _Traded:
 
 def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
     agent, session = desk.agent, desk.agent.settings.session
+    agent.risk_events.subscribe(partial(to_prefect, flow_run_id=str(reporter.flow_run_id)))
     if open_session(agent).state is SessionState.COMPLETED:
         return _Traded(agent.summary(), "", {})
     bars = desk.hours.bar_count(session.timeframe)
     plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
     agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
-    with _closing_in_order(agent):
+    with _closing_in_order(agent, reporter):
         load_warmup(agent)
         validate_bars(agent)
         agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
@@ -161,11 +164,13 @@ def _trade_chunks(agent: OrchestratorAgent, moments: Iterator[Any], bars_per_tas
 
 
 @contextmanager
-def _closing_in_order(agent: OrchestratorAgent) -> Iterator[None]:
-    """However the session ends, the ledger says so."""
+def _closing_in_order(agent: OrchestratorAgent, reporter: RunReporter) -> Iterator[None]:
+    """However the session ends, the ledger says so; a run that a person cancelled is an emergency stop of its account."""
     try:
         yield
     except BaseException as error:
+        if isinstance(error, TerminationSignal) and reporter.was_cancelled():
+            agent.stop_for_good("the session's run was cancelled in Prefect", agent.settings.stopping.flatten_on_cancel)
         agent.abandon_session(error, "stopped from outside" if isinstance(error, TerminationSignal) else str(error))
         raise
 

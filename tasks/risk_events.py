@@ -3,6 +3,7 @@
 The rule: an event that Prefect does not take costs nothing. It is emitted from the observers' thread, and the ledger has it anyway.
 """
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ from prefect import runtime
 from prefect.events import emit_event
 
 from trading.decisions import RiskCheck
-from trading.risk_callbacks import RiskEvent
+from trading.risk_events import RiskEvent
 
 
 def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
@@ -40,6 +41,7 @@ def payload_of(event: RiskEvent) -> dict[str, Any]:
         "at": event.at.isoformat(),
         "message": event.message,
         "check": None if event.check is None else _plain(event.check),
+        **{name: _json(value) for name, value in event.facts.items()},
     }
 
 
@@ -54,6 +56,11 @@ def _plain(check: RiskCheck) -> dict[str, Any]:
         "observed": _text(check.observed),
         "limit_value": _text(check.limit_value),
     }
+
+
+def _json(value: object) -> Any:
+    """A fact in JSON's values; what JSON has none for as text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _text(value: Decimal | None) -> str | None:

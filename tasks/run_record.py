@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -57,7 +58,7 @@ class RunReporter:
     """Writes artifacts of one flow run through a client of its own, so that any thread can."""
 
     def __init__(self, flow_run_id: UUID) -> None:
-        self._flow_run_id = flow_run_id
+        self.flow_run_id = flow_run_id
         self._bars_expected = 1
         self._artifact_id: UUID | None = None
         self._bars = 0
@@ -86,15 +87,15 @@ class RunReporter:
                         type="markdown",
                         description="What was traded, what was refused and why, what did not reconcile",
                         data=markdown,
-                        flow_run_id=self._flow_run_id,
+                        flow_run_id=self.flow_run_id,
                     )
                 )
         except API_ERRORS as error:
-            _log.warning("closing report not published flow_run_id=%s error=%s", self._flow_run_id, error)
+            _log.warning("closing report not published flow_run_id=%s error=%s", self.flow_run_id, error)
 
     def compare_runs(self, name_part: str, made: int) -> RunRecord:
         """Task runs the server has whose name contains ``name_part``, once they are all there or the time is over."""
-        body = {"flow_runs": {"id": {"any_": [str(self._flow_run_id)]}}, "task_runs": {"name": {"like_": name_part}}}
+        body = {"flow_runs": {"id": {"any_": [str(self.flow_run_id)]}}, "task_runs": {"name": {"like_": name_part}}}
         deadline = time.monotonic() + _SECONDS_TO_SETTLE
         recorded: int | None = None
         while True:
@@ -102,11 +103,21 @@ class RunReporter:
                 with _trying_once():
                     recorded = int(self._client.request("POST", "/task_runs/count", json=body).json())
             except API_ERRORS as error:
-                _log.warning("task runs not counted flow_run_id=%s error=%s", self._flow_run_id, error)
+                _log.warning("task runs not counted flow_run_id=%s error=%s", self.flow_run_id, error)
                 return RunRecord(made, None)
             if recorded >= made or time.monotonic() >= deadline:
                 return RunRecord(made, recorded)
             time.sleep(0.25)
+
+    def was_cancelled(self) -> bool:
+        """Whether a person cancelled the run; no where the API does not say: then it was ended in some other way."""
+        try:
+            with _trying_once():
+                state = self._client.read_flow_run(self.flow_run_id).state
+        except API_ERRORS as error:
+            _log.warning("not known whether the run was cancelled flow_run_id=%s error=%s", self.flow_run_id, error)
+            return False
+        return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
     def close(self) -> None:
         """Let go of the client."""
@@ -123,7 +134,7 @@ class RunReporter:
                         type="progress",
                         description=description,
                         data=percent,
-                        flow_run_id=self._flow_run_id,
+                        flow_run_id=self.flow_run_id,
                     )
                     self._artifact_id = self._client.create_artifact(new).id
                 else:
@@ -131,7 +142,7 @@ class RunReporter:
                         self._artifact_id, ArtifactUpdate(data=percent, description=description)
                     )
         except API_ERRORS as error:
-            _log.warning("progress not published flow_run_id=%s error=%s", self._flow_run_id, error)
+            _log.warning("progress not published flow_run_id=%s error=%s", self.flow_run_id, error)
 
 
 @contextmanager

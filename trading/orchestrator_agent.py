@@ -47,6 +47,10 @@ from trading.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+_STOPS_WITHIN = timedelta(seconds=10)
+"""How long a session that is being ended may take to stop: Prefect kills it after half a minute."""
+_LOOKED_AGAIN_AFTER = timedelta(seconds=0.5)
+
 
 @dataclass(frozen=True, slots=True)
 class TradingPorts:
@@ -489,6 +493,17 @@ class OrchestratorAgent:
         Returns how it stands after the first pass (see ``emergency_stop.EmergencyStop``).
         """
         return self.operator_desk.stop(scope, reason, flatten, "code").report
+
+    def stop_for_good(self, reason: str, flatten: bool) -> StopReport:
+        """Stop the account when the session is about to end, with what can be done until then; the halt outlives it."""
+        wall = self._ports.wall
+        stopping = self.operator_desk.stop(f"account:{self._account}", reason, flatten, "a person")
+        give_up_at = wall.now() + _STOPS_WITHIN
+        while stopping.stop.ended_at is None and wall.now() < give_up_at:
+            wall.wait_until(wall.now() + _LOOKED_AGAIN_AFTER)
+            stopping.advance(self.session_time)
+        self.operator_desk.give_up(self.session_time, "the session was ended")
+        return stopping.report
 
     # Inside
 
