@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.halt_flag import raise_flag
+from storage.halt_flag import flagged, raise_flag
 from storage.handed_in import answer_to
 from storage.store import open_store
 from storage.visit import read_from
 from tasks.at_the_door import HEARD_WITHIN_SECONDS, accepted, answered, handed_in, within
 from tasks.halts_in_words import check_scope, standing, unknown_in
-from tasks.stop_without_session import StopWanted, Told, plainly_told, stop_without_session
+from tasks.stop_without_session import (
+    StopWanted,
+    Told,
+    end_unfinished_stops,
+    plainly_told,
+    stop_without_session,
+)
 from trading.errors import ConfigurationError, OpenbellError, StoreBusy, StoreError
 from trading.operator_requests import RequestKind
 from trading.settings import Settings
@@ -82,6 +88,7 @@ def resume_by_hand(settings: Settings, scope: str = "all", wait_seconds: float =
         with open_store(path) as store:
             now, user = datetime.now(UTC), getpass.getuser()
             cleared = store.ledger.clear_halts(scope, user, now)
+            end_unfinished_stops(store, scope, user, now)
             for request in store.ledger.requests():
                 if request.kind is RequestKind.HALT and request.arguments.get("scope") == scope:
                     refused = {"error": "resumed", "message": f"{user} cleared {scope} before anyone obeyed the halt."}
@@ -110,6 +117,8 @@ def _by_whoever_can(wanted: StopWanted, wait_seconds: float) -> dict[str, Any]:
     seen: list[dict[str, Any]] = []
     try:
         while True:
+            # Asked before it is looked: a flag comes down when its answer is there to be read.
+            came_down = asked_by == "flag" and not _is_up(wanted, stop_id)
             answer = _look(wanted, stop_id, seen) if stop_id else None
             if answer is not None:
                 return {**_completed(wanted, answer), "answered_by": "session", "asked_by": asked_by}
@@ -121,7 +130,7 @@ def _by_whoever_can(wanted: StopWanted, wait_seconds: float) -> dict[str, Any]:
                     return {**done, "answered_by": "ledger", "asked_by": asked_by or "hand"}
             if not stop_id:
                 stop_id, asked_by = _ask(wanted, is_late=time.monotonic() >= patient_until)
-            elif time.monotonic() >= deadline:
+            elif time.monotonic() >= deadline or came_down:
                 return _not_confirmed(wanted, stop_id, seen, asked_by)
             time.sleep(_LOOKED_EVERY_SECONDS)
     except KeyboardInterrupt:
@@ -173,9 +182,9 @@ def _look(wanted: StopWanted, stop_id: str, seen: list[dict[str, Any]]) -> Mappi
 def _completed(wanted: StopWanted, answer: Mapping[str, Any]) -> dict[str, Any]:
     answer = accepted(answer)
     path, scope = wanted.settings.store.path, str(answer["scope"])
-    notes: list[str] = []
+    notes = [str(answer["note"])] if answer.get("note") else []
     with contextlib.suppress(OpenbellError):  # what is odd about the scope is not worth failing a stop that is done
-        notes = within(HEARD_WITHIN_SECONDS, lambda: read_from(path, lambda store: unknown_in(store, scope)))
+        notes += within(HEARD_WITHIN_SECONDS, lambda: read_from(path, lambda store: unknown_in(store, scope)))
     return {**answer, "notes": notes, "standing": halts_standing(wanted.settings)}
 
 
@@ -194,7 +203,12 @@ def _not_confirmed(
         "standing": None,
         "answered_by": None,
         "asked_by": asked_by,
+        "flag_is_up": asked_by == "flag" and _is_up(wanted, stop_id),
     }
+
+
+def _is_up(wanted: StopWanted, stop_id: str) -> bool:
+    return any(request.request_id == stop_id for request in flagged(wanted.settings.store.path))
 
 
 def _to_nobody(_step: Mapping[str, Any]) -> None:

@@ -8,16 +8,19 @@ import getpass
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from storage.questions import accounts_of
+from storage.store import Store
 from tasks.composition import StopDesk, account_in, assemble_stop
 from tasks.halts_in_words import accounts_in, standing, unknown_in
 from trading.calendar import TradingCalendar
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop
 from trading.errors import ConfigurationError, StoreError
+from trading.ports import LedgerEntries
 from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopState, StopStep
 
@@ -79,6 +82,20 @@ def stop_without_session(wanted: StopWanted, request_id: str, seen: list[dict[st
         if request_id:
             store.ledger.answer_request(request_id, answer, datetime.now(UTC))
         return {**answer, "notes": unknown_in(store, scope), "standing": standing(store, datetime.now(UTC))}
+
+
+def end_unfinished_stops(store: Store, scope: str, resumed_by: str, at: datetime) -> None:
+    """Who resumes trading ends the stops of exactly this scope that a session left when it died: none goes on with them."""
+    for account in accounts_of(store):
+        for stop in store.ledger.unfinished_stops(account):
+            if stop.scope == scope:
+                number = len(store.ledger.stop_steps(stop.stop_id)) + 1
+                why = f"trading was resumed by {resumed_by}"
+                entries = LedgerEntries(
+                    stops=[replace(stop, state=StopState.ALARM, ended_at=at)],
+                    stop_steps=[StopStep(stop.stop_id, number, at, StopAction.ALARM, False, why)],
+                )
+                store.ledger.commit("", entries)
 
 
 def plainly_told(step: StopStep, account: str | None = None) -> dict[str, Any]:

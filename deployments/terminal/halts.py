@@ -50,7 +50,8 @@ def halt(
         from tasks.manual_stop import stop_by_hand
 
         settings = settings_from(config, db)
-        _show(stop_by_hand(settings, scope, reason, flatten, minutes, None, wait, _teller(as_json)), as_json, wait)
+        answer = stop_by_hand(settings, scope, reason, flatten, minutes, None, wait, _teller(as_json))
+        _show({**answer, "halted": scope}, as_json, wait)
 
 
 def flatten(
@@ -164,10 +165,15 @@ def _say_outcome(answer: Mapping[str, Any], waited: float) -> None:
 
 
 def _asked(answer: Mapping[str, Any], waited: float) -> str:
-    if answer["asked_by"] == "flag":
+    if answer["flag_is_up"]:
         return (
             f"NOT CONFIRMED within {waited:g} s. Nobody answers for the database, so that the flag {answer['db']}.halt is up: whoever "
             "holds the database obeys it, and so does the next session. Look at the broker yourself."
+        )
+    if answer["asked_by"] == "flag":
+        return (
+            "NOT CONFIRMED. The session has obeyed the flag that was raised beside the database, and its door is shut: what came of it "
+            f"can be read when it ends, in stop_steps (stop {answer['stop_id']}). Look at the broker yourself."
         )
     return (
         f"NOT CONFIRMED within {waited:g} s. The session has the request (stop {answer['stop_id']}) and carries it out when it comes to "
