@@ -3,7 +3,9 @@ at: real stores and a real paper account on ``tmp_path`` around whatever policy 
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,12 @@ from trading.errors import DataNotFit
 from trading.feeds.moments import moments
 from trading.feeds.synthetic import SyntheticFeed
 from trading.hooks import Observers
+from trading.market_rules import KnownPrice
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
+from trading.orders import Side
 from trading.ports import Broker, Feed, Policy
+from trading.risk_callbacks import ThrottleLimits, pre_trade_check
+from trading.risk_rules import Activity, OtherPositions, RiskView, Rule
 from trading.sessions import Mode
 from trading.settings import Settings
 
@@ -134,3 +140,71 @@ def facts() -> Callable[..., dict[str, list[tuple[object, ...]]]]:
             return found
 
     return read
+
+
+# Risk: an order as the rules see it
+
+_AN_ORDER = RiskView(
+    symbol="SPY",
+    side=Side.BUY,
+    quantity=100,
+    adding=100,
+    price=Decimal(50),
+    position=0,
+    working=0,
+    equity=Decimal(100_000),
+    free_cash=Decimal(100_000),
+    average_volume=Decimal(10_000),
+    spread_bps=None,
+    volatility_fraction=Decimal("0.01"),
+    halted=None,
+    opposing=0,
+    previous_price=Decimal(50),
+    limit_price=None,
+    stop_price=None,
+    missing_bars=0,
+    price_age_seconds=Decimal(1),
+    entries_closed=None,
+    session_date=date(2026, 1, 5),
+    others=OtherPositions(Decimal(0), Decimal(0), Decimal(0), 0, held=False),
+    activity=Activity(0, 0, (), 0, Decimal(0), Decimal(0), 0, 0, opened_today=False),
+    tail=None,
+)
+_EVERYTHING_GOES = ThrottleLimits(None, Decimal("Infinity"), Decimal("Infinity"))
+
+
+def _risk_view(**changes: Any) -> RiskView:
+    if "quantity" in changes and "adding" not in changes:
+        changes["adding"] = changes["quantity"]
+    for part in ("others", "activity"):
+        if isinstance(changes.get(part), Mapping):
+            changes[part] = replace(getattr(_AN_ORDER, part), **changes[part])
+    return replace(_AN_ORDER, **changes)
+
+
+@pytest.fixture(scope="session")
+def risk_view() -> Callable[..., RiskView]:
+    """``risk_view(position=-100, others={"count": 3})``: a purchase of 100 SPY at 50 (5,000) into an empty account of 100,000,
+    with changes. What it adds is all of it unless the test says otherwise."""
+    return _risk_view
+
+
+@pytest.fixture(scope="session")
+def allowed() -> Callable[..., int | None]:
+    """``allowed(rule, **changes)``: adding shares that the rule allows, None where it agrees with all of them."""
+
+    def ask(rule: Rule, **changes: Any) -> int | None:
+        objection = rule.object_to(_risk_view(**changes))
+        return None if objection is None else objection.allowed
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., bool]:
+    """``refused(rule, **changes)``: whether the pre-trade check lets none of the order through, with this rule and a known price."""
+
+    def ask(rule: Rule, **changes: Any) -> bool:
+        return pre_trade_check(_risk_view(**changes), (KnownPrice(), rule), _EVERYTHING_GOES).refused
+
+    return ask
