@@ -1,7 +1,7 @@
 """The broker's news, taken into the book and written down."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from trading.sessions import SessionRecord
 _log = logging.getLogger(__name__)
 
 
-def _nobody(_fills: Sequence[Fill]) -> None:
+def _nobody(_new: Sequence[Fill], _moved: Collection[str]) -> None:
     pass
 
 
@@ -24,7 +24,7 @@ def _nobody(_fills: Sequence[Fill]) -> None:
 class Bookkeeper:
     """Books for one session. ``bar_length`` and ``hours`` say which bar an execution belongs to.
 
-    ``heard`` is told of fills that are new, in booking order.
+    ``heard`` is told of fills that are new, in booking order, and of all symbols whose position or cost has changed.
     """
 
     router: OrderRouter
@@ -32,7 +32,7 @@ class Bookkeeper:
     record: SessionRecord
     hours: TradingHours
     bar_length: timedelta
-    heard: Callable[[Sequence[Fill]], None] = _nobody
+    heard: Callable[[Sequence[Fill], Collection[str]], None] = _nobody
 
     def book_reports(self, entries: LedgerEntries, at: datetime) -> list[Fill]:
         """Book what the broker has reported since the last time; returns the fills that were new.
@@ -68,9 +68,9 @@ class Bookkeeper:
                 self.router.note_fill(execution.client_order_id, self.tracker.filled_of(execution.client_order_id))
                 if not known:
                     new.append(fill)
-        self.heard(new)
         entries.fills += changed
         moved = {fill.execution.symbol: fill.execution.executed_at for fill in changed}
+        self.heard(new, moved)
         entries.positions += [
             self.tracker.snapshot(self.record.session_id, self.record.account, self._bar_of(executed_at), symbol)
             for symbol, executed_at in moved.items()

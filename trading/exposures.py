@@ -1,38 +1,44 @@
 """The whole book in the worst case: what every symbol would be worth if the open orders that make it larger filled."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from trading.money import ZERO
 from trading.orders import OpenOrder, OrderIntent, Side
 from trading.pnl_tracker import PnLTracker
+from trading.risk_callbacks import ApprovedOrder
 from trading.risk_rules import OtherPositions
 
 
 class Exposures:
-    """Built once where orders are about to be decided; each order that is approved is added to it.
+    """Built once where orders are about to be decided; orders that are approved are added to it.
 
     Orders that protect a position close what their parent opens, and are left out.
     """
 
-    __slots__ = ("_count", "_gross", "_net_down", "_net_up", "_of", "_shares", "_tracker")
+    __slots__ = ("_added", "_count", "_gross", "_net_down", "_net_up", "_of", "_shares", "_tracker")
 
     def __init__(self, tracker: PnLTracker, open_orders: Iterable[OpenOrder]) -> None:
         self._tracker = tracker
         self._gross = self._net_up = self._net_down = ZERO
-        self._count = 0
+        self._count = self._added = 0
         self._shares: dict[str, tuple[int, int, int, Decimal]] = {}
         self._of: dict[str, tuple[Decimal, Decimal, Decimal]] = {}
-        for symbol in tracker.held_symbols:
-            self._shares[symbol] = (tracker.quantity(symbol), 0, 0, tracker.price(symbol) or ZERO)
+        for symbol, shares, price in tracker.holdings:
+            self._shares[symbol] = (shares, 0, 0, price)
         for order in open_orders:
             if order.intent.parent_id is None:
                 self._take(order.intent, order.remaining)
         for symbol in self._shares:
             self._count_in(symbol)
 
-    def add(self, intent: OrderIntent) -> None:
-        """An order that was approved counts from now on."""
+    def add_new(self, approved: Sequence[ApprovedOrder]) -> None:
+        """Count those of a bar's approved orders that have come since the last time."""
+        for order in approved[self._added :]:
+            self._add(order.intent)
+        self._added = len(approved)
+
+    def _add(self, intent: OrderIntent) -> None:
         symbol = intent.symbol
         if symbol in self._of:
             gross, up, down = self._of.pop(symbol)
@@ -55,13 +61,16 @@ class Exposures:
         return OtherPositions(self._gross - gross, self._net_up - up, self._net_down - down, self._count - 1, held=True)
 
     def _take(self, intent: OrderIntent, shares: int) -> None:
-        held, bought, sold, price = self._shares.get(intent.symbol, (0, 0, 0, ZERO))
-        price = max(price, self._tracker.price(intent.symbol) or ZERO, _worst_price(intent))
+        symbol = intent.symbol
+        held, bought, sold, price = self._shares.get(symbol) or (0, 0, 0, self._tracker.price(symbol) or ZERO)
+        for own in (intent.reference_price, intent.limit_price, intent.stop_price):
+            if own is not None and own > price:
+                price = own
         if intent.side is Side.BUY:
             bought += shares
         else:
             sold += shares
-        self._shares[intent.symbol] = (held, bought, sold, price)
+        self._shares[symbol] = (held, bought, sold, price)
 
     def _count_in(self, symbol: str) -> None:
         held, bought, sold, price = self._shares[symbol]
@@ -70,7 +79,3 @@ class Exposures:
         self._of[symbol] = (gross, up, down)
         self._gross, self._net_up, self._net_down = self._gross + gross, self._net_up + up, self._net_down + down
         self._count += 1
-
-
-def _worst_price(intent: OrderIntent) -> Decimal:
-    return max(intent.reference_price, intent.limit_price or ZERO, intent.stop_price or ZERO)

@@ -6,7 +6,7 @@ is then looked at like a live one, so that both come to the same.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +14,7 @@ from decimal import Decimal
 import numpy as np
 
 from trading.bars import Column, from_epoch_us
-from trading.money import from_micros, to_cents, to_micros
+from trading.money import ZERO, from_micros, to_cents, to_micros
 from trading.pnl_tracker import PnLTracker
 from trading.risk_settings import RiskSettings
 
@@ -28,7 +28,8 @@ SYMBOL_LOSS = "max_symbol_loss"
 DAILY_TURNOVER = "max_daily_turnover"
 UNTOLD_LOSS = "unknown_loss"
 
-_NEVER = -(2**62)
+_NEVER = Decimal(-(2**40))
+_NEVER_MICROS = -(2**62)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -50,29 +51,27 @@ class Trip:
 
 @dataclass(frozen=True, slots=True)
 class _Fall:
-    """A fall of equity from ``high`` that trips at ``limit`` (a fraction of it, or money); levels are micros."""
+    """A fall of equity from ``high`` that trips at ``limit`` (a fraction of it, or money)."""
 
     rule: str
-    high: int
+    high: Decimal
     limit: Decimal
     is_money: bool
-    near_fraction: Decimal
     lasting: bool = False
 
-    def level(self, part: Decimal = Decimal(1)) -> int:
+    def level(self, part: Decimal = Decimal(1)) -> Decimal:
         """Equity at or below which ``part`` of the limit is lost."""
-        fall = self.limit * 1_000_000 if self.is_money else self.limit * self.high
-        return int((self.high - part * fall).to_integral_value(rounding="ROUND_FLOOR"))
+        return self.high - part * (self.limit if self.is_money else self.limit * self.high)
 
-    def trip(self, equity: int, near: bool) -> Trip:
+    def trip(self, equity: Decimal, near: bool) -> Trip:
         lost = self.high - equity
-        money = to_cents(from_micros(lost))
+        money = to_cents(lost)
         if self.is_money:
-            observed = from_micros(lost)
+            observed = lost
             words = f"the day has lost {money} of at most {to_cents(self.limit)}"
         else:
-            observed = Decimal(lost) / self.high if self.high > 0 else Decimal(lost)
-            words = f"{_FELL[self.rule]} {to_cents(from_micros(self.high))} by {money} ({observed:.2%} of at most {self.limit:.2%})"
+            observed = lost / self.high if self.high > 0 else lost
+            words = f"{_FELL[self.rule]} {to_cents(self.high)} by {money} ({observed:.2%} of at most {self.limit:.2%})"
         return Trip(self.rule, words, observed, self.limit, lasting=self.lasting, near=near)
 
 
@@ -85,14 +84,14 @@ _FELL = {
 
 
 class LossWatch:
-    """Watches one account through one session. Equities are micros inside; ``bar_length`` is that of the session's bars."""
+    """Watches one account through one session. ``bar_length`` is that of the session's bars."""
 
     def __init__(self, risk: RiskSettings, bar_length: timedelta) -> None:
         self._bar_length = bar_length
         self._latched: set[str] = set()
         self._told_near: set[str] = set()
-        self._recent: deque[tuple[datetime, int]] = deque()
-        self._start = self._highest_today = self._highest_ever = 0
+        self._recent: deque[tuple[datetime, Decimal]] = deque()
+        self._start = self._highest_today = self._highest_ever = ZERO
         self._risk = risk
         self.change_limits(risk)
 
@@ -104,12 +103,12 @@ class LossWatch:
         recent: Iterable[tuple[datetime, Decimal]],
     ) -> None:
         """Take up the account's day: what it began with, its highs, and equities of its newest bars by their ends."""
-        self._start = to_micros(starting_equity)
-        self._highest_today = max(to_micros(highest_today), self._start)
-        self._highest_ever = max(to_micros(highest_ever), self._highest_today)
+        self._start = starting_equity
+        self._highest_today = max(highest_today, starting_equity)
+        self._highest_ever = max(highest_ever, self._highest_today)
         self._recent.clear()
         for at, equity in recent:
-            self._remember(at, to_micros(equity))
+            self._remember(at, equity)
         self._set_levels()
 
     def change_limits(self, risk: RiskSettings) -> None:
@@ -117,12 +116,12 @@ class LossWatch:
         self._risk = risk
         self._window = timedelta(minutes=risk.drawdown_speed_minutes)
         self._speed = risk.max_drawdown_speed_fraction
-        self._symbol_floor = None if risk.max_symbol_loss is None else -risk.max_symbol_loss
+        self._speed_leaves = 1 - (self._speed or ZERO)
         self._set_levels()
 
     def rebase(self, highest_ever: Decimal) -> None:
         """Measure the fall from the highest equity ever from here; never from less than the day's highest."""
-        self._highest_ever = max(to_micros(highest_ever), self._highest_today)
+        self._highest_ever = max(highest_ever, self._highest_today)
         self._set_levels()
 
     def latch(self, rules: Iterable[str]) -> None:
@@ -131,62 +130,72 @@ class LossWatch:
         self._set_levels()
 
     def _falls(self) -> list[_Fall]:
-        risk, near = self._risk, self._risk.near_limit_fraction
+        risk = self._risk
         falls = []
         if risk.max_daily_loss is not None:
-            falls.append(_Fall(DAILY_LOSS, self._start, risk.max_daily_loss, True, near))
+            falls.append(_Fall(DAILY_LOSS, self._start, risk.max_daily_loss, True))
         if risk.max_daily_loss_fraction is not None:
-            falls.append(_Fall(DAILY_LOSS_FRACTION, self._start, risk.max_daily_loss_fraction, False, near))
+            falls.append(_Fall(DAILY_LOSS_FRACTION, self._start, risk.max_daily_loss_fraction, False))
         if risk.max_session_drawdown_fraction is not None:
             high, limit = self._highest_today, risk.max_session_drawdown_fraction
-            falls.append(_Fall(SESSION_DRAWDOWN, high, limit, False, near))
+            falls.append(_Fall(SESSION_DRAWDOWN, high, limit, False))
         if risk.max_drawdown_fraction is not None:
-            falls.append(_Fall(DRAWDOWN, self._highest_ever, risk.max_drawdown_fraction, False, near, lasting=True))
+            falls.append(_Fall(DRAWDOWN, self._highest_ever, risk.max_drawdown_fraction, False, lasting=True))
         return [fall for fall in falls if fall.rule not in self._latched]
 
     def _set_levels(self) -> None:
         """The highest equity at which anything has to be said (``_level``), and at which anything trips (``_floor``)."""
-        falls = self._falls()
+        falls, near_part = self._falls(), self._risk.near_limit_fraction
         self._floor = max((fall.level() for fall in falls), default=_NEVER)
-        near = (fall.level(fall.near_fraction) for fall in falls if fall.rule not in self._told_near)
+        near = (fall.level(near_part) for fall in falls if fall.rule not in self._told_near)
         self._level = max((self._floor, *near))
         self._watches_speed = self._speed is not None and DRAWDOWN_SPEED not in self._latched
 
     # One bar
 
-    def look(self, at: datetime, equity: Decimal) -> list[Trip]:
+    def look(self, at: datetime, equity: Decimal) -> Sequence[Trip]:
         """What the account's equity at the end of a bar trips, or nearly does."""
-        micros = int(equity.scaleb(6))
-        if micros > self._highest_today:
-            self._note_high(micros)
-        tripped: list[Trip] = []
+        if equity > self._highest_today:
+            self._note_high(equity)
+        falling = False
         if self._watches_speed:
-            self._remember(at, micros)
-            high = self._recent[0][1]
-            if micros < high and self._speed is not None:
-                fall = _Fall(DRAWDOWN_SPEED, high, self._speed, False, self._risk.near_limit_fraction)
-                if micros <= fall.level():
-                    tripped.append(fall.trip(micros, near=False))
-        if micros > self._level:
-            return tripped
+            self._remember(at, equity)
+            falling = equity <= self._recent[0][1] * self._speed_leaves
+        if equity > self._level and not falling:
+            return ()
+        tripped = []
+        if falling and self._speed is not None:
+            tripped.append(_Fall(DRAWDOWN_SPEED, self._recent[0][1], self._speed, False).trip(equity, near=False))
         for fall in self._falls():
-            if micros <= fall.level():
-                tripped.append(fall.trip(micros, near=False))
-            elif fall.rule not in self._told_near and micros <= fall.level(fall.near_fraction):
+            if equity <= fall.level():
+                tripped.append(fall.trip(equity, near=False))
+            elif fall.rule not in self._told_near and equity <= fall.level(self._risk.near_limit_fraction):
                 self._told_near.add(fall.rule)
-                tripped.append(fall.trip(micros, near=True))
+                tripped.append(fall.trip(equity, near=True))
         self._set_levels()
         return tripped
 
+    def symbol_floor(self, tracker: PnLTracker, symbol: str) -> tuple[int, Decimal] | None:
+        """The sign of the position and the price at which the symbol has lost too much today; None without either.
+
+        The price of a long position halts at or below it, that of a short one at or above.
+        """
+        made, held = tracker.day_pnl_parts(symbol)
+        if self._risk.max_symbol_loss is None or not held:
+            return None
+        # made + held x price <= -limit
+        return (1 if held > 0 else -1), (-self._risk.max_symbol_loss - made) / held
+
     def look_at_symbol(self, tracker: PnLTracker, symbol: str) -> Trip | None:
         """Whether one symbol has lost too much since the day began."""
-        if self._symbol_floor is None:
+        limit = self._risk.max_symbol_loss
+        if limit is None:
             return None
         made = tracker.day_pnl(symbol)
-        if made > self._symbol_floor:
+        if made > -limit:
             return None
-        reason = f"{symbol} has lost {to_cents(-made)} of at most {to_cents(-self._symbol_floor)} today"
-        return Trip(SYMBOL_LOSS, reason, -made, -self._symbol_floor, symbol)
+        reason = f"{symbol} has lost {to_cents(-made)} of at most {to_cents(limit)} today"
+        return Trip(SYMBOL_LOSS, reason, -made, limit, symbol)
 
     def look_at_trades(self, tracker: PnLTracker, traded_today: Decimal) -> list[Trip]:
         """What the day's fills trip: asked where there were any."""
@@ -206,18 +215,19 @@ class LossWatch:
                 tripped.append(Trip(DAILY_TURNOVER, reason, turnover, multiple))
         return tripped
 
-    def _note_high(self, micros: int) -> None:
-        self._highest_today = micros
-        self._highest_ever = max(self._highest_ever, micros)
+    def _note_high(self, equity: Decimal) -> None:
+        self._highest_today = equity
+        self._highest_ever = max(self._highest_ever, equity)
         self._set_levels()
 
-    def _remember(self, at: datetime, micros: int) -> None:
+    def _remember(self, at: datetime, equity: Decimal) -> None:
         """Keep the equities that can still be the highest of the window, falling from left to right."""
         recent = self._recent
-        while recent and recent[-1][1] <= micros:
+        while recent and recent[-1][1] <= equity:
             recent.pop()
-        recent.append((at, micros))
-        while recent[0][0] < at - self._window:
+        recent.append((at, equity))
+        oldest = at - self._window
+        while recent[0][0] < oldest:
             recent.popleft()
 
     # Many bars
@@ -228,21 +238,27 @@ class LossWatch:
             return 0
         low, high = int(equity.min()), int(equity.max())
         session, ever, speed = self._fractions()
+        floor, today, highest = (
+            to_micros(self._floor) + 1,
+            to_micros(self._highest_today),
+            to_micros(self._highest_ever),
+        )
+        recent = to_micros(self._recent[0][1]) if self._recent else _NEVER_MICROS
         level = max(
-            self._floor,
-            _level(max(high, self._highest_today), session),
-            _level(max(high, self._highest_ever), ever),
-            _level(max(high, self._highest_recent), speed),
+            floor,
+            _level(max(high, today), session),
+            _level(max(high, highest), ever),
+            _level(max(high, recent), speed),
         )
         if low > level:
             return len(equity)
-        may_trip = equity <= self._floor
-        for highest, fraction in ((self._highest_today, session), (self._highest_ever, ever)):
+        may_trip = equity <= floor
+        for begun, fraction in ((today, session), (highest, ever)):
             if fraction is not None:
-                may_trip |= equity <= _levels(np.maximum.accumulate(np.maximum(equity, highest)), fraction)
+                may_trip |= equity <= _levels(np.maximum.accumulate(np.maximum(equity, begun)), fraction)
         if speed is not None:
             rows = int(self._window / self._bar_length) + 1
-            padded = np.concatenate([np.full(rows, self._highest_recent), equity])
+            padded = np.concatenate([np.full(rows, recent), equity])
             highs = np.lib.stride_tricks.sliding_window_view(padded, rows + 1).max(axis=1)
             may_trip |= equity <= _levels(highs, speed)
         tripping = np.flatnonzero(may_trip)
@@ -252,22 +268,13 @@ class LossWatch:
         """These bars (ends in microseconds, equities in micros) have passed and tripped nothing."""
         if not len(equity):
             return
-        high = int(equity.max())
+        high = from_micros(int(equity.max()))
         if high > self._highest_today:
             self._note_high(high)
         if self._watches_speed:
             newest = ends >= ends[-1] - self._window // _MICROSECOND
             for end, micros in zip(ends[newest].tolist(), equity[newest].tolist(), strict=True):
-                self._remember(from_epoch_us(end), micros)
-
-    @property
-    def symbol_floor(self) -> Decimal | None:
-        """The day's P&L of a symbol at which it halts."""
-        return self._symbol_floor
-
-    @property
-    def _highest_recent(self) -> int:
-        return self._recent[0][1] if self._recent else _NEVER
+                self._remember(from_epoch_us(end), from_micros(micros))
 
     def _fractions(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
         """The limits of falls from highs that may move, where they may still trip."""
@@ -281,7 +288,7 @@ class LossWatch:
 
 def _level(high: int, fraction: Decimal | None) -> int:
     """A level surely not below the one at which a fall from ``high`` trips."""
-    return _NEVER if fraction is None else int(high * (1 - fraction)) + 2
+    return _NEVER_MICROS if fraction is None else int(high * (1 - fraction)) + 2
 
 
 def _levels(highs: Column, fraction: Decimal) -> Column:

@@ -24,11 +24,13 @@ _BYTES_PER_BAR = 2 * 5 * np.dtype(np.int64).itemsize
 class _Track:
     """The newest bars of one symbol, side by side: adding one costs the same however many are kept."""
 
-    __slots__ = ("_capacity", "_columns", "_end", "_start")
+    __slots__ = ("_capacity", "_columns", "_end", "_shown", "_start")
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._columns = np.empty((5, 2 * capacity), dtype=np.int64)
+        self._shown = self._columns.view()
+        self._shown.flags.writeable = False
         self._start = 0
         self._end = 0
 
@@ -68,9 +70,7 @@ class _Track:
             self._start += 1
 
     def last(self, column: int, count: int) -> Column:
-        view = self._columns[column, max(self._start, self._end - count) : self._end]
-        view.flags.writeable = False
-        return view
+        return self._shown[column, max(self._start, self._end - count) : self._end]
 
 
 class LiveWindow:

@@ -267,6 +267,16 @@ class PnLTracker:
         """Symbols with an open position."""
         return tuple(symbol for symbol, position in self._positions.items() if position.quantity)
 
+    @property
+    def holdings(self) -> list[tuple[str, int, Decimal]]:
+        """Each open position: its symbol, signed shares, and the price it is valued at."""
+        prices = self._prices
+        return [
+            (symbol, position.quantity, prices[symbol])
+            for symbol, position in self._positions.items()
+            if position.quantity
+        ]
+
     def held_prices(self) -> dict[str, Decimal]:
         """What each open position is valued at."""
         return {symbol: self._prices[symbol] for symbol, position in self._positions.items() if position.quantity}

@@ -116,7 +116,10 @@ def pre_trade_check(
     allowed = view.adding
     objections = []
     for rule in rules:
-        objection = _ask(rule.name, view, partial(rule.object_to, view))
+        try:
+            objection = rule.object_to(view)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a rule, it refuses
+            objection = _could_not_tell(rule.name, view, error)
         if objection is not None:
             objections.append(objection)
             allowed = min(allowed, max(objection.allowed, 0))
@@ -235,5 +238,9 @@ def _ask(name: str, view: RiskView, ask: Callable[[], Objection | None]) -> Obje
     try:
         return ask()
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in a rule, it refuses
-        _log.exception("risk rule failed rule=%s symbol=%s", name, view.symbol)
-        return Objection(name, 0, f"the rule could not tell ({type(error).__name__}: {error})")
+        return _could_not_tell(name, view, error)
+
+
+def _could_not_tell(name: str, view: RiskView, error: Exception) -> Objection:
+    _log.warning("risk rule failed rule=%s symbol=%s", name, view.symbol, exc_info=error)
+    return Objection(name, 0, f"the rule could not tell ({type(error).__name__}: {error})")

@@ -16,7 +16,7 @@ from trading.decisions import Action, Halt, RiskCheck, Verdict
 from trading.errors import NotApproved
 from trading.exposures import Exposures
 from trading.halt_latches import HaltLatches
-from trading.loss_watch import UNTOLD_LOSS, LossWatch, Trip
+from trading.loss_watch import SYMBOL_LOSS, UNTOLD_LOSS, LossWatch, Trip
 from trading.money import ZERO, from_micros, to_micros
 from trading.order_router import OrderDelta, OrderRouter
 from trading.order_tape import OrderTape
@@ -90,6 +90,7 @@ class RiskGate:
         self._account_scope = f"account:{record.account}"
         self._approved: dict[str, int] = {}
         self._traded_symbols: set[str] = set()
+        self._symbol_floors: list[tuple[str, int, Decimal]] = []
         self._step_told = ClosingStep.OPEN
         self.latches = HaltLatches()
         self.tape = OrderTape()
@@ -121,6 +122,7 @@ class RiskGate:
         """Ask these limits from now on. What has tripped stays tripped."""
         self._set_limits(risk)
         self.watch.change_limits(risk)
+        self._set_symbol_floors()
 
     def _set_limits(self, risk: RiskSettings) -> None:
         self._risk = risk
@@ -187,12 +189,12 @@ class RiskGate:
         """Take up the account's day (see ``LossWatch.begin_day``); ``recent`` are equities by the ends of their bars."""
         begun = (self._hours.opens_at, starting_equity)
         self.watch.begin_day(starting_equity, highest_today, highest_ever, [begun, *recent])
+        self._set_symbol_floors()
 
-    def note_fills(self, fills: Sequence[Fill]) -> None:
-        """These executions were booked."""
-        if fills:
-            self.tape.note_fills(fills)
-            self._traded_symbols.update(fill.execution.symbol for fill in fills)
+    def note_fills(self, new: Sequence[Fill], moved: Iterable[str]) -> None:
+        """These executions were booked, and the positions of ``moved`` or their cost are others than before."""
+        self.tape.note_fills(new)
+        self._traded_symbols.update(moved)
 
     def check_losses(self, bar_time: datetime, entries: LedgerEntries) -> list[Halt]:
         """Halt what has reached a loss limit by the end of this bar; the halts that are new, which are in ``entries`` too.
@@ -211,19 +213,30 @@ class RiskGate:
         )
 
     def _look_for_losses(self, at: datetime) -> Sequence[Trip]:
-        tracker, watch = self._tracker, self.watch
-        trips = watch.look(at, tracker.equity)
-        traded = self._traded_symbols
-        if traded:
-            trips += watch.look_at_trades(tracker, self.tape.traded_today)
-        if watch.symbol_floor is not None:
-            for symbol in {*tracker.held_symbols, *traded} if traded else tracker.held_symbols:
-                trip = watch.look_at_symbol(tracker, symbol)
-                if trip is not None:
-                    trips.append(trip)
-        if traded:
-            traded.clear()
+        tracker = self._tracker
+        trips = self.watch.look(at, tracker.equity)
+        if self._traded_symbols:
+            trips = [*trips, *self._look_at_trades()]
+        for symbol, sign, floor in self._symbol_floors:
+            price = tracker.price(symbol)
+            if price is not None and (price <= floor if sign > 0 else price >= floor):
+                trip = self.watch.look_at_symbol(tracker, symbol)
+                trips = trips if trip is None else [*trips, trip]
         return trips
+
+    def _look_at_trades(self) -> list[Trip]:
+        """What fills since the last bar trip; positions have other prices to be watched for from now on."""
+        tracker, traded = self._tracker, self._traded_symbols
+        trips = self.watch.look_at_trades(tracker, self.tape.traded_today)
+        closed = (symbol for symbol in sorted(traded) if not tracker.quantity(symbol))
+        trips += [trip for symbol in closed if (trip := self.watch.look_at_symbol(tracker, symbol)) is not None]
+        traded.clear()
+        self._set_symbol_floors()
+        return trips
+
+    def _set_symbol_floors(self) -> None:
+        floors = ((symbol, self.watch.symbol_floor(self._tracker, symbol)) for symbol in self._tracker.held_symbols)
+        self._symbol_floors = [(symbol, *floor) for symbol, floor in floors if floor is not None]
 
     def _trip(self, trip: Trip, bar_time: datetime, at: datetime, entries: LedgerEntries) -> Halt | None:
         if trip.near:
@@ -255,13 +268,10 @@ class RiskGate:
     def bars_before_a_trip(self, equity: Column, closes: Mapping[str, Column]) -> int:
         """How many of these bars come surely before one on which a loss trips (equity and held symbols' closes in micros)."""
         quiet = self.watch.bars_before_a_trip(equity)
-        floor = self.watch.symbol_floor
-        if floor is None:
-            return quiet
-        for symbol, close in closes.items():
-            made, held = self._tracker.day_pnl_parts(symbol)
-            lost = close[:quiet] * held + to_micros(made) <= to_micros(floor)
-            if lost.any() and not self.latches.stands(f"symbol:{symbol}", "max_symbol_loss"):
+        for symbol, sign, floor in self._symbol_floors:
+            close, level = closes[symbol][:quiet], to_micros(floor)
+            lost = close <= level + 1 if sign > 0 else close >= level - 1
+            if lost.any() and not self.latches.stands(f"symbol:{symbol}", SYMBOL_LOSS):
                 quiet = int(lost.argmax())
         return quiet
 
@@ -488,8 +498,6 @@ class RiskGate:
         assessment.ordered += order.intent.quantity * order.intent.reference_price
         self._approved[order.intent.client_order_id] = order.verdict.quantity
         self.tape.note_order(order.intent)
-        if assessment.exposures is not None:
-            assessment.exposures.add(order.intent)
 
     def forget_approvals(self) -> None:
         """A bar is over: what it approved was sent, and is approved for nothing else."""
@@ -504,6 +512,7 @@ class RiskGate:
         if assessment.exposures is None:
             assessment.exposures = Exposures(tracker, open_orders.values())
         exposures = assessment.exposures
+        exposures.add_new(assessment.approved)
         position = tracker.quantity(symbol)
         working = router.working_shares(symbol, side) if open_orders else 0
         # Shares that a working order closes already cannot be closed again.
@@ -543,20 +552,20 @@ class RiskGate:
         """The book's tail with so many shares more in the order's direction, working orders of it filled; estimated when asked."""
         tracker, tails = self._tracker, self._tails
         book = None
+        told: dict[int, TailRisk] = {}
         exposed = max(position * side.sign, 0) + self._router.working_shares(symbol, side)
 
         def with_added(shares: int) -> TailRisk:
             nonlocal book
+            if shares in told:
+                return told[shares]
             if tails is None:
                 raise ValueError("no tail is estimated")
             if book is None:
-                worth = {
-                    other: tracker.quantity(other) * (tracker.price(other) or ZERO)
-                    for other in tracker.held_symbols
-                    if other != symbol
-                }
+                worth = {other: held * mark for other, held, mark in tracker.holdings if other != symbol}
                 book = tails.of_book(window, worth, symbol)
-            return book.with_added(side.sign * (exposed + shares) * price)
+            told[shares] = risk = book.with_added(side.sign * (exposed + shares) * price)
+            return risk
 
         return with_added
 

@@ -7,7 +7,7 @@ Rules are small frozen classes with their limits as fields and one pure method. 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Protocol
@@ -97,20 +97,14 @@ class RiskView:
     activity: Activity
     tail: Callable[[int], TailRisk] | None
 
-    @property
-    def exposed(self) -> int:
-        """Shares held and promised in the order's direction before it (never negative)."""
-        return max(self.position * self.side.sign, 0) + self.working
+    exposed: int = field(init=False)
+    """Shares held and promised in the order's direction before it (never negative)."""
+    worst_price: Decimal = field(init=False)
+    """The highest price that the order allows as things stand: its limit or stop where that is beyond the last price."""
 
-    @property
-    def worst_price(self) -> Decimal:
-        """The highest price that the order allows as things stand: its limit or stop where that is beyond the last price."""
-        worst = self.price
-        if self.limit_price is not None and self.limit_price > worst:
-            worst = self.limit_price
-        if self.stop_price is not None and self.stop_price > worst:
-            worst = self.stop_price
-        return worst
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exposed", max(self.position * self.side.sign, 0) + self.working)
+        object.__setattr__(self, "worst_price", _highest(self.price, self.limit_price, self.stop_price))
 
     @property
     def opposite_value(self) -> Decimal:
@@ -138,6 +132,14 @@ class Rule(Protocol):
     def object_to(self, view: RiskView) -> Objection | None:
         """None when all ``view.adding`` shares are within the limit."""
         ...
+
+
+def _highest(price: Decimal, *others: Decimal | None) -> Decimal:
+    """The highest of the prices there are; not a number where one of them is none."""
+    for other in others:
+        if other is not None:
+            price = price if price.is_nan() or (not other.is_nan() and other <= price) else other
+    return price
 
 
 def shares_within(room: Decimal, price: Decimal) -> int:

@@ -25,17 +25,20 @@ class TooLittleHistory(Exception):
 
 
 class _Track:
-    """The newest returns of one symbol with the opens of their bars, side by side."""
+    """The newest returns of one symbol with the opens of their bars, side by side: adding one costs the same however many are kept."""
 
-    __slots__ = ("_count", "_end", "_times", "_values", "last_close", "newest")
+    __slots__ = ("_count", "_end", "_squares", "_sum", "_times", "_values", "newest")
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._end = 0
         self._times = np.empty(2 * count, dtype=np.int64)
         self._values = np.empty(2 * count, dtype=np.float64)
+        self._sum = self._squares = 0
         self.newest = -1
-        self.last_close = 0
+
+    def __len__(self) -> int:
+        return min(self._end, self._count)
 
     @property
     def times(self) -> Column:
@@ -45,30 +48,45 @@ class _Track:
     def values(self) -> Returns:
         return self._values[max(self._end - self._count, 0) : self._end]
 
+    @property
+    def grid(self) -> tuple[int, int, int, int]:
+        """Equal for two tracks whose returns are of the same bars: how many, the newest, and the times' sum and sum of squares."""
+        return len(self), self.newest, self._sum, self._squares
+
     def catch_up(self, window: MarketWindow, symbol: str) -> None:
         """Add the returns of the bars that came since the last time."""
-        newest = window.times(symbol, 1)
-        if not len(newest) or newest[0] == self.newest:
+        times = window.times(symbol, 2)
+        if not len(times) or times[-1] == self.newest:
             return
-        times, closes = window.times(symbol, 2), window.closes(symbol, 2)
-        if len(times) < 2 or times[0] != self.newest:
-            times, closes = window.times(symbol, self._count + 1), window.closes(symbol, self._count + 1)
-            if self.newest >= 0:
-                new = int(np.searchsorted(times, self.newest, side="right"))
-                times, closes = times[max(new - 1, 0) :], closes[max(new - 1, 0) :]
-        returns = closes[1:] / closes[:-1] - 1.0
-        self._append(times[1:], returns)
+        if len(times) == 2 and times[0] == self.newest:
+            before, after = window.closes(symbol, 2).tolist()
+            self._append(int(times[1]), after / before - 1.0)
+        else:
+            self._add_many(window.times(symbol, self._count + 1), window.closes(symbol, self._count + 1))
         self.newest = int(times[-1])
 
-    def _append(self, times: Column, values: Returns) -> None:
-        if self._end + len(values) > len(self._values):
-            kept = min(self._count, self._end)
-            self._times[:kept] = self._times[self._end - kept : self._end].copy()
-            self._values[:kept] = self._values[self._end - kept : self._end].copy()
+    def _add_many(self, times: Column, closes: Column) -> None:
+        if self.newest >= 0:
+            first = max(int(np.searchsorted(times, self.newest, side="right")) - 1, 0)
+            times, closes = times[first:], closes[first:]
+        for time, value in zip(times[1:].tolist(), (closes[1:] / closes[:-1] - 1.0).tolist(), strict=True):
+            self._append(time, value)
+
+    def _append(self, time: int, value: float) -> None:
+        if self._end == len(self._times):
+            kept = self._count
+            self._times[:kept] = self._times[-kept:].copy()
+            self._values[:kept] = self._values[-kept:].copy()
             self._end = kept
-        self._times[self._end : self._end + len(values)] = times
-        self._values[self._end : self._end + len(values)] = values
-        self._end += len(values)
+        if self._end >= self._count:
+            gone = int(self._times[self._end - self._count])
+            self._sum -= gone
+            self._squares -= gone * gone
+        self._sum += time
+        self._squares += time * time
+        self._times[self._end] = time
+        self._values[self._end] = value
+        self._end += 1
 
 
 class TailScenarios:
@@ -87,11 +105,11 @@ class TailScenarios:
         Raises ``TooLittleHistory``.
         """
         own = self._returns(window, symbol)
-        loss = np.zeros(len(own.values))
-        grid, values = own.times, own.values
+        values, grid = own.values, own.grid
+        loss = np.zeros(len(values))
         for other, amount in worth.items():
             track = self._returns(window, other)
-            if track is not own and not np.array_equal(track.times, grid):
+            if track.grid != grid:
                 return self._of_book_on_one_grid(window, worth, symbol)
             loss -= float(amount) * track.values
         return BookScenarios(loss, values, self._beyond, self._scale)
@@ -118,8 +136,8 @@ class TailScenarios:
         if track is None:
             track = self._tracks[symbol] = _Track(self.bars)
         track.catch_up(window, symbol)
-        if len(track.values) < self.least:
-            raise TooLittleHistory(f"{len(track.values)} returns of {symbol} are known, {self.least} are needed")
+        if len(track) < self.least:
+            raise TooLittleHistory(f"{len(track)} returns of {symbol} are known, {self.least} are needed")
         return track
 
 
@@ -140,9 +158,9 @@ class BookScenarios:
         With n scenarios the floor((1 - c) n) worst ones are the tail, at least one: of 250 at 0.99 the two worst.
         """
         loss = self._loss - float(worth) * self._returns
-        tail = max(int(self._beyond * len(loss)), 1)
-        worst = np.partition(loss, len(loss) - tail)[len(loss) - tail :]
-        return TailRisk(_money(float(worst.min()) * self._scale), _money(float(worst.mean()) * self._scale))
+        first = len(loss) - max(int(self._beyond * len(loss)), 1)
+        worst = np.partition(loss, first)[first:].tolist()
+        return TailRisk(_money(worst[0] * self._scale), _money(sum(worst) / len(worst) * self._scale))
 
 
 def _money(amount: float) -> Decimal:
