@@ -20,7 +20,7 @@ SELECT
     CASE
         WHEN session_id IS NULL THEN 'operator'
         WHEN reason LIKE 'the day has lost %' THEN 'max_daily_loss'
-        WHEN reason LIKE '% in a row never reached the broker' THEN 'lost_orders'
+        WHEN reason LIKE '% in a row never reached the broker' THEN 'orders_lost'
         ELSE 'operator'
     END AS rule
 FROM halts_before

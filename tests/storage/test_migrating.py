@@ -53,7 +53,7 @@ def test_halts_of_version_3_name_the_rule_that_their_reason_tells(path: Path, bo
         assert found == [
             ("all", "operator", None, None),
             ("account:paper", "max_daily_loss", "s", None),
-            ("symbol:SPY", "lost_orders", "s", "ada"),
+            ("symbol:SPY", "orders_lost", "s", "ada"),
             ("all", "operator", "s", None),
         ]
         standing = store.ledger.active_halts("paper", "sma", ["SPY"], book.at(60))
