@@ -123,7 +123,8 @@ def pre_trade_check(
         if objection is not None:
             objections.append(objection)
             allowed = min(allowed, max(objection.allowed, 0))
-    throttled = _ask(THROTTLE, view, partial(throttle_size, view.adding, view, throttle))
+    # What the limits leave is what the market has to carry.
+    throttled = _ask(THROTTLE, view, partial(throttle_size, allowed or view.adding, view, throttle))
     if throttled is not None:
         objections.append(throttled)
         allowed = min(allowed, throttled.allowed)
