@@ -210,9 +210,8 @@ def check_daily_loss_limit(starting_equity: Decimal, equity: Decimal, limit: Dec
     loss = starting_equity - equity
     if loss.is_finite() and loss < limit:
         return None
-    return Objection(
-        "max_daily_loss", 0, f"the day has lost {to_cents(loss)} of at most {to_cents(limit)}", loss, limit
-    )
+    lost = to_cents(loss) if loss.is_finite() else loss
+    return Objection("max_daily_loss", 0, f"the day has lost {lost} of at most {to_cents(limit)}", loss, limit)
 
 
 def risk_checks_of(
