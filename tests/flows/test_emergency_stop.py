@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
 from flows.emergency_stop import emergency_stop
+from storage.door_sign import read_sign
 from storage.questions import ask
 from tasks.composition import assemble
 from trading.errors import ConfigurationError, StoppedEarly
@@ -97,7 +98,6 @@ def test_a_worker_runs_it_while_the_deployment_session_trades(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
     try:
         with get_client(sync_client=True) as client:
@@ -123,6 +123,9 @@ def test_a_worker_runs_it_while_the_deployment_session_trades(
             ("from the UI", "SUCCEEDED"),
         )
     finally:
-        # The worker and the run that it started: a process group of their own.
-        os.killpg(worker.pid, signal.SIGKILL)
+        worker.kill()
         worker.wait(30)
+        # The worker's run of the session is a process of its own: the one that holds the database.
+        holder = read_sign(trading_settings.store.path)
+        if holder is not None:
+            os.kill(holder.pid, signal.SIGKILL)
