@@ -11,7 +11,6 @@ from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
 from trading.decisions import Action, Halt, Verdict
-from trading.hooks import Observers
 from trading.market_window import LiveWindow
 from trading.order_router import OrderRouter, OrderScope
 from trading.orders import Execution, Fill, OrderIntent, Side
@@ -50,7 +49,7 @@ class Gate:
             [Fill(execution, RECORD.session_id, "paper", "paper") for execution in fills],
             dict.fromkeys(held or {}, Decimal(100)),
         )
-        self.gate = RiskGate(RECORD, HOURS, settings, self.router, self.tracker, RiskEventHandler(Observers()))
+        self.gate = RiskGate(RECORD, HOURS, settings, self.router, self.tracker, RiskEventHandler())
         self.window = LiveWindow(["SPY", "QQQ"], 64, 1 << 20, timedelta(days=1))
 
     def _save(self, entries: LedgerEntries) -> None:
@@ -126,18 +125,21 @@ def test_a_halt_of_a_symbol_is_for_that_symbol() -> None:
 
 
 def test_the_days_loss_halts_once_at_its_limit() -> None:
-    desk = Gate({"SPY": 100}).price("100")
+    others = ("max_daily_loss_fraction", "max_session_drawdown_fraction", "max_drawdown_fraction")
+    others += ("max_drawdown_speed_fraction", "max_symbol_loss")
+    desk = Gate({"SPY": 100}, risk=dict.fromkeys(others)).price("100")
     entries = LedgerEntries()
     # 100 shares from 100 to 90.01 lose 999; to 90 the limit of 1,000.
-    for price, halts in (("90.01", 0), ("90", 1), ("80", 1)):
+    for price, halts in (("90.01", 0), ("90", 1), ("80", 1), ("100", 1)):
         desk.tracker.mark({"SPY": Decimal(price)})
-        desk.gate.check_loss(NOW, entries)
+        desk.gate.check_losses(NOW, entries)
         assert len(entries.halts) == halts
     [halt], [check] = entries.halts, entries.risk_checks
-    assert (halt.scope, halt.halted_at, halt.expires_at) == (
+    assert (halt.scope, halt.halted_at, halt.expires_at, halt.rule) == (
         "account:paper",
         NOW + timedelta(minutes=1),
         HOURS.closes_at,
+        "max_daily_loss",
     )
     assert (check.rule, check.verdict, check.observed, check.limit_value) == (
         "max_daily_loss",
@@ -146,6 +148,29 @@ def test_the_days_loss_halts_once_at_its_limit() -> None:
         1000,
     )
     assert desk.gate.halted == "the day has lost 1000.00 of at most 1000.00"
+
+
+def test_a_symbol_that_has_lost_too_much_halts_alone() -> None:
+    desk = Gate({"SPY": 100, "QQQ": 10}).price("100")
+    entries = LedgerEntries()
+    # 100 shares from 100 to 95 lose 500; of the account that is half a per cent.
+    desk.tracker.mark({"SPY": Decimal("95.01")})
+    assert desk.gate.check_losses(NOW, entries) == []
+    desk.tracker.mark({"SPY": Decimal("95")})
+    [halt] = desk.gate.check_losses(NOW, entries)
+    assert (halt.scope, halt.rule, halt.expires_at) == ("symbol:SPY", "max_symbol_loss", HOURS.closes_at)
+    assert desk.gate.check_losses(NOW, entries) == []
+    assert desk.gate.halted is None
+    assert reasons(desk.assess(Action.BUY, "QQQ")) == []
+
+
+def test_a_loss_that_cannot_be_told_halts_until_the_close() -> None:
+    desk = Gate({"SPY": 100}).price("100")
+    desk.tracker.mark({"SPY": Decimal("NaN")})
+    entries = LedgerEntries()
+    [halt] = desk.gate.check_losses(NOW, entries)
+    assert (halt.scope, halt.rule) == ("account:paper", "unknown_loss")
+    assert desk.gate.halted is not None
 
 
 def test_a_reduction_may_be_of_any_size() -> None:
