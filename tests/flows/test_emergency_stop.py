@@ -1,5 +1,6 @@
 """The flow emergency-stop on a real Prefect server: at rest, beside a session, and beside the deployment that trades."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
 from flows.emergency_stop import emergency_stop
-from storage.door_sign import read_sign
 from storage.questions import ask
 from tasks.composition import assemble
 from trading.errors import ConfigurationError, StoppedEarly
@@ -84,6 +84,17 @@ def prefect(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def children(pid: int) -> list[int]:
+    """The processes that one has started and that have not ended."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = status.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == pid:
+                found.append(int(status.parent.name))
+    return found
+
+
 def test_a_worker_runs_it_while_the_deployment_session_trades(
     trading_settings: Settings, tmp_path: Path, shares_held: Shares
 ) -> None:
@@ -123,9 +134,10 @@ def test_a_worker_runs_it_while_the_deployment_session_trades(
             ("from the UI", "SUCCEEDED"),
         )
     finally:
+        # The runs that a worker starts outlive it.
+        runs = children(worker.pid)
         worker.kill()
         worker.wait(30)
-        # The worker's run of the session is a process of its own: the one that holds the database.
-        holder = read_sign(trading_settings.store.path)
-        if holder is not None:
-            os.kill(holder.pid, signal.SIGKILL)
+        for run_pid in runs:
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(run_pid, signal.SIGKILL)
