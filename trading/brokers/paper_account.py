@@ -3,7 +3,7 @@
 What a bar does to the price of an order say ``trading.brokers.paper_fill_rules``, what one order does to others
 ``trading.brokers.paper_change``. Here is the rest:
 
-- An order trades with bars after the one it was decided on, and after those seen when it came.
+- An order trades with bars that begin after it was made, after the one it was decided on, and after those seen when it came.
 - A bar in which nothing was traded is as good as no bar. Where ``max_volume_fraction`` is set, all orders of a symbol together
   take at most that fraction of a bar's volume, oldest order first; the rest waits, and a bar of unknown volume fills nothing.
 - Of linked orders that could trade in one bar those come first that fill at the open, then those whose fill leaves the
@@ -18,7 +18,7 @@ Every method works out a ``PaperChange`` and leaves the account as it is; ``appl
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
 from trading.bars import Bar, BarSlice
@@ -39,6 +39,8 @@ from trading.orders import (
 )
 from trading.ports import BrokerPosition
 from trading.settings import CostBasis, PaperSettings
+
+_AN_INSTANT = timedelta(microseconds=1)
 
 
 class PaperAccount:
@@ -108,7 +110,8 @@ class PaperAccount:
                     "left nothing to close."
                 )
         seen = self.last_bar_time
-        works_after = intent.bar_time if seen is None else max(intent.bar_time, seen)
+        # A bar that had begun when the order was made is none that it could have met at its open.
+        works_after = max(intent.bar_time, intent.created_at - _AN_INSTANT, seen or intent.bar_time)
         change.tell(PaperOrder.accepted(intent, f"P{len(orders.every) + 1}", quantity, works_after))
         return change
 

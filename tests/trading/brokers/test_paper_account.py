@@ -55,6 +55,16 @@ def test_a_fill_is_worse_than_the_next_open_by_the_slippage(side: Side, price: s
     assert (execution.price, execution.quantity, execution.executed_at) == (Decimal(price), 50, at(1))
 
 
+def test_an_order_made_in_the_middle_of_a_bar_waits_for_the_next_open() -> None:
+    # Decided on bar 0, sent half a minute into bar 1, whose open is past by then.
+    paper = Account(slippage_bps=0)
+    sent_at = at(1) + timedelta(seconds=30)
+    paper.broker.submit(OrderIntent("a", "s", "paper", at(0), "SPY", Side.BUY, 50, Decimal(100), sent_at))
+    assert paper.see(bar(1, "100")) == []
+    [execution] = paper.see(bar(2, "101"))
+    assert (execution.price, execution.executed_at) == (Decimal(101), at(2))
+
+
 def test_an_order_cannot_fill_on_the_bar_it_was_decided_on_nor_on_an_earlier_one() -> None:
     paper = Account()
     paper.accept("a", Side.BUY, 50, decided=3)
