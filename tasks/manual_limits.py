@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from storage.questions import session_dates, sessions_on
+from storage.door_sign import read_sign
+from storage.session_traded import session_traded_by
 from storage.store import Store, open_store
 from storage.visit import Visit, read_from
 from tasks.at_the_door import answered
 from trading.errors import ConfigurationError, StoreError
 from trading.operator_requests import RequestKind
-from trading.sessions import SessionRecord, SessionState
 from trading.settings import Settings, parse_settings
 
 WAIT_SECONDS = 60.0
@@ -75,9 +75,10 @@ def limits_in_force(settings: Settings) -> dict[str, Any]:
 
 
 def _of_the_session(store: Store) -> dict[str, Any]:
-    if not isinstance(store.connection, Visit):
+    sign = read_sign(store.path)
+    if sign is None or not isinstance(store.connection, Visit):
         return {}  # nobody trades: a session that says so was killed
-    record = _running(store)
+    record = session_traded_by(store.connection, sign.pid)
     if record is None:
         return {}
     limits = Settings.model_validate_json(record.settings).risk.model_dump(mode="json")
@@ -86,12 +87,3 @@ def _of_the_session(store: Store) -> dict[str, Any]:
         limits[change.name] = json.loads(change.new_value)
         changed[change.name] = change.changed_at.isoformat()
     return {"session_id": record.session_id, "limits": limits, "changed": changed}
-
-
-def _running(store: Store) -> SessionRecord | None:
-    """The session that has the database, as well as the ledger tells: of those not closed the newest."""
-    for day in reversed(session_dates(store)):
-        running = [record for record in sessions_on(store, day) if record.state is SessionState.RUNNING]
-        if running:
-            return running[-1]
-    return None

@@ -191,19 +191,24 @@ def _completed(wanted: StopWanted, answer: Mapping[str, Any]) -> dict[str, Any]:
 def _not_confirmed(
     wanted: StopWanted, stop_id: str, seen: Sequence[Mapping[str, Any]], asked_by: str
 ) -> dict[str, Any]:
+    by_flag = asked_by == "flag"
+    # A flag knows no session, and so neither its account nor its close.
+    notes = (
+        ["Through the flag it is a halt, which openbell resume has to clear."] if by_flag and wanted.until_close else []
+    )
     return {
         "stop_id": stop_id,
         "state": ASKED,
-        "scope": wanted.scope or "the account",
+        "scope": wanted.scope or ("all" if by_flag else "account"),
         "reason": wanted.reason,
         "flatten": wanted.flatten,
         "steps": list(seen),
         "left": [],
-        "notes": [],
+        "notes": notes,
         "standing": None,
         "answered_by": None,
         "asked_by": asked_by,
-        "flag_is_up": asked_by == "flag" and _is_up(wanted, stop_id),
+        "flag_is_up": by_flag and _is_up(wanted, stop_id),
     }
 
 

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from storage.halt_flag import flag_path, flagged
 from tasks.composition import assemble
+from tasks.manual_reconciliation import reconcile_by_hand
 from tasks.manual_stop import ASKED, resume_by_hand, stop_by_hand
 from trading.errors import ConfigurationError, Halted, StoppedEarly
 from trading.sessions import SessionState
@@ -183,6 +186,22 @@ def test_an_order_made_elsewhere_is_told_as_left(settings: Settings) -> None:
     assert at_the_broker(settings) == [("QQQ", "CANCELLED"), ("SPY", "ACCEPTED")]
 
 
+def test_a_cancelled_order_stays_open_here_until_what_it_filled_is_booked(settings: Settings) -> None:
+    # An order takes a hundred-thousandth of a bar's volume: some of it is filled on the second bar, the rest works on.
+    paper = settings.broker.paper.model_copy(update={"max_volume_fraction": Decimal("0.00001")})
+    slow = settings.model_copy(update={"broker": settings.broker.model_copy(update={"paper": paper})})
+    traded_for(slow, 2)
+    [(filled,)] = rows(slow, "SELECT filled_quantity FROM orders WHERE symbol = 'SPY'")
+    assert filled > 0
+    rows(slow, "DELETE FROM fills")
+    rows(slow, "UPDATE orders SET filled_quantity = 0, status = 'ACCEPTED'")
+    assert stop_by_hand(slow, "all", "x")["state"] == "SUCCEEDED"
+    assert at_the_broker(slow) == [("QQQ", "CANCELLED"), ("SPY", "CANCELLED")]
+    assert set(rows(slow, "SELECT status FROM orders")) == {("CANCEL_PENDING",)}
+    assert reconcile_by_hand(slow, repair=True)["remaining"] == []
+    assert rows(slow, "SELECT status, filled_quantity FROM orders WHERE symbol = 'SPY'") == [("CANCELLED", filled)]
+
+
 # A bar in whose middle the process ended
 
 
@@ -339,8 +358,6 @@ def test_a_holder_that_was_asked_and_does_not_answer_is_not_waited_for_for_ever(
 
 
 def test_a_holder_that_hangs_is_passed_by_with_the_flag(settings: Settings) -> None:
-    import signal
-
     traded_for(settings, 1)
     with held(settings, "open") as holder:
         os.kill(holder.pid, signal.SIGSTOP)

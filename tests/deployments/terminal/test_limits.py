@@ -1,19 +1,22 @@
 """``openbell limits``: what is in force, and changing it while a session runs."""
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from deployments.terminal.exit_codes import ExitCode
 
 Command = Callable[..., Any]
 HOUSE = Path(__file__).parents[3]
+SECONDS_A_SESSION_MAY_TAKE = 60
 
 TRADING = """
 from tasks.composition import assemble
@@ -26,8 +29,8 @@ with assemble(Settings.model_validate(document), None) as desk:
 """
 
 
-@pytest.fixture
-def session(here: Path) -> Iterator["subprocess.Popen[str]"]:
+@contextlib.contextmanager
+def trading(here: Path) -> Iterator["subprocess.Popen[str]"]:
     """A session in a process of its own, a minute a second, with a limit of its own."""
     running = subprocess.Popen(
         [sys.executable, "-c", TRADING],
@@ -38,12 +41,30 @@ def session(here: Path) -> Iterator["subprocess.Popen[str]"]:
         text=True,
     )
     assert running.stdout is not None
-    assert running.stdout.readline() == "begun\n"
-    yield running
-    if running.poll() is None:
-        running.send_signal(signal.SIGKILL)
-    running.wait(30)
-    running.stdout.close()
+    try:
+        assert running.stdout.readline() == "begun\n"
+        yield running
+    finally:
+        running.kill()
+        running.wait(30)
+        running.stdout.close()
+
+
+def limits_in_session(openbell: Command) -> dict[str, Any]:
+    """What is told once the session is open: its process has the database a little earlier."""
+    deadline = time.monotonic() + SECONDS_A_SESSION_MAY_TAKE
+    while True:
+        found: dict[str, Any] = openbell("limits", "--json").answer
+        if found["session_id"] is not None:
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def session(here: Path) -> Iterator["subprocess.Popen[str]"]:
+    with trading(here) as running:
+        yield running
 
 
 def test_without_a_session_the_file_says_them(openbell: Command, here: Path) -> None:
@@ -81,7 +102,7 @@ def test_a_slip_is_told_at_once(openbell: Command, change: str, named: str) -> N
 
 
 def test_a_running_session_takes_other_limits(openbell: Command, session: "subprocess.Popen[str]") -> None:
-    before = openbell("limits", "--json").answer
+    before = limits_in_session(openbell)
     assert before["session_id"] == "2026-01-05.synthetic.sma_crossover"
     assert (before["limits"]["max_daily_loss"], before["changed"]) == ("900", {})
 
@@ -98,6 +119,7 @@ def test_a_running_session_takes_other_limits(openbell: Command, session: "subpr
 
 
 def test_lists_and_sections_are_changed_too(openbell: Command, session: "subprocess.Popen[str]") -> None:
+    limits_in_session(openbell)
     changed = openbell(
         "limits",
         "--set",
@@ -116,3 +138,17 @@ def test_lists_and_sections_are_changed_too(openbell: Command, session: "subproc
     assert openbell("limits", "--set", "not_tradable=none").code == ExitCode.DONE
     assert openbell("limits", "--json").answer["limits"]["not_tradable"] == []
     assert session.poll() is None
+
+
+def test_a_session_that_was_killed_and_says_that_it_runs_is_not_taken_for_the_one_that_does(
+    openbell: Command, session: "subprocess.Popen[str]", here: Path
+) -> None:
+    limits_in_session(openbell)
+    session.kill()
+    session.wait(30)
+    with duckdb.connect(str(here / "openbell.duckdb")) as connection:
+        later = "'2027-01-04.other.flat' AS session_id, DATE '2027-01-04' AS session_date, 'other' AS account"
+        connection.execute(f"INSERT INTO sessions SELECT * REPLACE ({later}, '{{}}' AS settings) FROM sessions")
+    assert openbell("limits", "--json").answer["session_id"] is None
+    with trading(here):
+        assert limits_in_session(openbell)["session_id"] == "2026-01-05.synthetic.sma_crossover"
