@@ -4,6 +4,7 @@ A notebook trades a session with it alone; the Prefect flow drives the same step
 steps is the order of ``run_session``.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -503,6 +504,9 @@ class OrchestratorAgent:
             wall.wait_until(wall.now() + _LOOKED_AGAIN_AFTER)
             stopping.advance(self.session_time)
         self.operator_desk.give_up(self.session_time, "the session was ended")
+        if self.loop.between_bars:
+            with contextlib.suppress(BrokerUnavailable):  # what it did not say now it says when the session goes on
+                self._book_news(self._now)
         return stopping.report
 
     # Inside
