@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from storage.door_sign import read_sign
 from storage.halt_flag import flagged
 from storage.questions import accounts_of, session_dates, sessions_on, standing_halts
+from storage.session_traded import session_traded_by
 from storage.store import Store
+from storage.visit import Visit
 from trading.errors import ConfigurationError
 from trading.settings import Settings
 
@@ -21,8 +24,9 @@ def check_scope(scope: str) -> None:
         )
 
 
-def standing(store: Store, at: datetime) -> list[dict[str, Any]]:
+def standing(store: Store, now: datetime) -> list[dict[str, Any]]:
     """Every halt that stands, oldest first, then flags that nobody has obeyed yet (``is_flag``)."""
+    at = _session_time(store, now)
     halts = [
         {
             "scope": one.scope,
@@ -46,6 +50,15 @@ def standing(store: Store, at: datetime) -> list[dict[str, Any]]:
         for one in flagged(store.path)
     ]
     return halts + flags
+
+
+def _session_time(store: Store, now: datetime) -> datetime:
+    """The moment for which halts count: that of the session which has the database, also where it trades an earlier day."""
+    sign = read_sign(store.path)
+    if sign is None or not isinstance(store.connection, Visit):
+        return now
+    record = session_traded_by(store.connection, sign.pid)
+    return now if record is None or record.last_bar_time is None else min(now, record.last_bar_time)
 
 
 def accounts_in(store: Store, scope: str) -> list[str]:

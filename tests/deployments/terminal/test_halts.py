@@ -175,6 +175,7 @@ def test_a_running_session_is_flattened(openbell: Command, here: Path) -> None:
         outcome = openbell("flatten", "--reason", "news")
         assert outcome.code == ExitCode.DONE, outcome.out + outcome.err
         assert "Stopped account:synthetic: news. No order works at the broker and nothing is held." in outcome.out
+        assert "stands: account:synthetic: news (until 2026-01-05T21:00" in outcome.out
         assert session.poll() is None
         assert held(openbell) == 0
         [[side, filled]] = asked(
