@@ -27,14 +27,14 @@ class TooLittleHistory(Exception):
 class _Track:
     """The newest returns of one symbol with the opens of their bars, side by side: adding one costs the same however many are kept."""
 
-    __slots__ = ("_count", "_end", "_squares", "_sum", "_times", "_values", "newest")
+    __slots__ = ("_count", "_digest", "_end", "_times", "_values", "newest")
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._end = 0
         self._times = np.empty(2 * count, dtype=np.int64)
         self._values = np.empty(2 * count, dtype=np.float64)
-        self._sum = self._squares = 0
+        self._digest = 0
         self.newest = -1
 
     def __len__(self) -> int:
@@ -49,9 +49,12 @@ class _Track:
         return self._values[max(self._end - self._count, 0) : self._end]
 
     @property
-    def grid(self) -> tuple[int, int, int, int]:
-        """Equal for two tracks whose returns are of the same bars: how many, the newest, and the times' sum and sum of squares."""
-        return len(self), self.newest, self._sum, self._squares
+    def grid(self) -> tuple[int, int, int]:
+        """Equal for two tracks whose returns are of the same bars: how many, the newest, and the sum of the times' hashes.
+
+        Sums of the times themselves, or of their squares, are alike for bars that are not.
+        """
+        return len(self), self.newest, self._digest
 
     def catch_up(self, window: MarketWindow, symbol: str) -> None:
         """Add the returns of the bars that came since the last time."""
@@ -79,11 +82,8 @@ class _Track:
             self._values[:kept] = self._values[-kept:].copy()
             self._end = kept
         if self._end >= self._count:
-            gone = int(self._times[self._end - self._count])
-            self._sum -= gone
-            self._squares -= gone * gone
-        self._sum += time
-        self._squares += time * time
+            self._digest -= hash((int(self._times[self._end - self._count]),))
+        self._digest += hash((time,))
         self._times[self._end] = time
         self._values[self._end] = value
         self._end += 1
