@@ -202,7 +202,9 @@ class RiskGate:
         Also ends the halts whose own end has come. Losses that cannot be told halt the account.
         """
         at = bar_time + self.bar_length
-        self._resumed(self.latches.expire(at), at, "over")
+        if at < self._hours.closes_at:
+            # At the close the session is over too: what halted it until then does not halt it a second time.
+            self._resumed(self.latches.expire(at), at, "over")
         try:
             trips = self._look_for_losses(at)
         except (ArithmeticError, ValueError, KeyError) as error:
