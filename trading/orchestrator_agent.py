@@ -111,6 +111,7 @@ class OrchestratorAgent:
         self._warmup: dict[str, BarColumns] = {}
         self._record: SessionRecord | None = None
         self._loop: ExecutionLoop | None = None
+        self._operator_desk: OperatorDesk | None = None
 
     # The session, step by step
 
@@ -188,7 +189,7 @@ class OrchestratorAgent:
             self._ports.clock.now,
         )
         take_up_risk(loop.gate, self.pnl_tracker, ledger, self._ports.calendar, settings, record, self.hours)
-        self.operator_desk = OperatorDesk(self, loop, self._ports, self._account)
+        self._operator_desk = OperatorDesk(self, loop, self._ports, self._account)
         self.operator_desk.obey_before_start(partial(self.standing_halts, resumed))
         ledger.open_session(record)
         if self._ports.market is not None:
@@ -439,6 +440,13 @@ class OrchestratorAgent:
         if self._loop is None:
             raise RuntimeError("open_session() comes before everything else")
         return self._loop
+
+    @property
+    def operator_desk(self) -> OperatorDesk:
+        """Who answers operators and stops the session; there once the session is open."""
+        if self._operator_desk is None:
+            raise RuntimeError("open_session() comes before everything else")
+        return self._operator_desk
 
     def register_hook(self, event: str, callback: Callback) -> None:
         """Observe ``event``; allowed before and after the session is opened."""
