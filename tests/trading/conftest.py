@@ -36,6 +36,49 @@ from trading.settings import Settings
 settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
 settings.load_profile("openbell")
 
+# Days on which risk keeps quiet, for tests that are about something else: positions may stay overnight, and every limit
+# that can be switched off is, apart from the two that a session's own tests rely on (the day's loss in money, and the
+# share of a bar's volume). What a test sets itself stands.
+CALM: Mapping[str, Mapping[str, Any]] = {
+    "closing": {"hold_overnight": True},
+    "risk": {
+        "max_order_notional": None,
+        "max_price_deviation_fraction": None,
+        "max_duplicate_orders": None,
+        "max_orders_per_second": None,
+        "max_orders_per_session": None,
+        "max_cancels_per_minute": None,
+        "max_position_notional": None,
+        "max_leverage": None,
+        "max_positions": None,
+        "cash_reserve_fraction": 0,
+        "max_impact_bps": None,
+        "throttle_skip_fraction": 0,
+        "max_price_age_seconds": None,
+        "max_gap_bars": None,
+        "max_daily_loss_fraction": None,
+        "max_session_drawdown_fraction": None,
+        "max_drawdown_fraction": None,
+        "max_drawdown_speed_fraction": None,
+        "max_losing_streak": None,
+        "max_symbol_loss": None,
+        "max_hourly_turnover": None,
+        "max_daily_turnover": None,
+        "max_trades_per_session": None,
+    },
+}
+
+
+def calmed(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The sections of a test over the calm ones, key by key."""
+    return {name: {**CALM.get(name, {}), **sections.get(name, {})} for name in {**CALM, **sections}}
+
+
+@pytest.fixture
+def calm() -> Callable[..., dict[str, dict[str, Any]]]:
+    """``calm(risk={...})``: the sections of a test's settings, with risk that keeps quiet in what they leave open."""
+    return lambda **sections: calmed(sections)
+
 
 class StandingWall:
     """A person's clock that never moves: what it dates can be compared."""
@@ -81,7 +124,8 @@ DeskMaker = Callable[..., contextlib.AbstractContextManager[Desk]]
 
 @pytest.fixture
 def at_desk(tmp_path: Path) -> DeskMaker:
-    """``with at_desk(day, decider=..., source=..., sizing={...}) as desk``: everything else is as in a real session.
+    """``with at_desk(day, decider=..., source=..., sizing={...}) as desk``: everything else is as in a real
+    session, on days on which risk keeps quiet (``CALM``) in what the sections leave open.
 
     Sessions of one test share the ledger ``ledger.duckdb`` and the account's file. ``wrap`` makes a broker of its
     own out of the paper one.
@@ -98,7 +142,7 @@ def at_desk(tmp_path: Path) -> DeskMaker:
         wrap: Callable[[PaperBroker], Broker] = lambda paper: paper,
         **sections: Mapping[str, Any],
     ) -> Iterator[Desk]:
-        wanted = Settings.model_validate(sections)
+        wanted = Settings.model_validate(calmed(sections))
         calendar = TradingCalendar(wanted.session.exchange, day)
         hours = calendar.hours(day)
         with contextlib.ExitStack() as stack:

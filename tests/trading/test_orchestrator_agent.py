@@ -26,6 +26,7 @@ from trading.errors import (
     ConfigurationError,
     DataNotFit,
     Halted,
+    NotApproved,
     StoppedEarly,
     Unreconciled,
 )
@@ -723,13 +724,23 @@ def test_an_order_by_hand_is_on_record_and_can_be_called_back(at_desk, tape, tmp
         agent = opened(desk)
         moments = agent.live_bars()
         agent.process_new_bar(*next(moments))
-        intent = agent.order_router.intent("SPY", Side.BUY, 5, Decimal(100), OPENS, OPENS, leg="by hand")
-        agent.place_order(ApprovedOrder(intent, PreTradeVerdict(5, ())))
-        assert list(agent.get_open_orders()) == [intent.client_order_id]
-        agent.cancel_order(intent.client_order_id)
+        [approved] = agent.approve("SPY", Side.BUY, 5).approved
+        agent.place_order(approved)
+        assert list(agent.get_open_orders()) == [approved.intent.client_order_id]
+        agent.cancel_order(approved.intent.client_order_id)
         agent.process_new_bar(*next(moments))
     assert asked(tmp_path, "SELECT quantity, status FROM orders") == [(5, "CANCELLED")]
     assert asked(tmp_path, "SELECT * FROM fills") == []
+
+
+def test_an_order_by_hand_that_risk_was_not_asked_about_is_not_sent(at_desk, tape, tmp_path: Path) -> None:
+    with at_desk(source=tape(bars("100", "100", "100", "100")), decider=Script(), **SMALL) as desk:
+        agent = opened(desk)
+        agent.process_new_bar(*next(agent.live_bars()))
+        intent = agent.order_router.intent("SPY", Side.BUY, 5, Decimal(100), OPENS, OPENS, leg="by hand")
+        with pytest.raises(NotApproved, match="was not approved by risk"):
+            agent.place_order(ApprovedOrder(intent, PreTradeVerdict(5, ())))
+    assert asked(tmp_path, "SELECT * FROM orders") == []
 
 
 def test_risk_is_heard_by_whoever_subscribes(at_desk, tape) -> None:

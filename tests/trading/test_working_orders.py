@@ -9,7 +9,6 @@ from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
 from trading.decisions import Action, Halt
 from trading.errors import BrokerUnavailable, OutcomeUnknown
-from trading.hooks import Observers
 from trading.market_window import LiveWindow
 from trading.order_router import OrderRouter, OrderScope
 from trading.orders import Execution, Fill, OrderEvent, OrderIntent, OrderStatus, Side
@@ -55,7 +54,7 @@ def the_gate(held: int, **sections: Any):
         Decimal(100_000),
         Decimal(0),
     )
-    gate = RiskGate(record, HOURS, settings, router, tracker, RiskEventHandler(Observers()))
+    gate = RiskGate(record, HOURS, settings, router, tracker, RiskEventHandler())
     window = LiveWindow(["SPY"], 64, 1 << 20, timedelta(days=1))
     for minute in range(30):
         at = OPENS + timedelta(minutes=minute)
