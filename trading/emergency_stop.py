@@ -128,6 +128,7 @@ class EmergencyStop:
         if self.stop.ended_at is None:
             self._alarm(at, reason)
             self.stop = replace(self.stop, ended_at=at)
+            self._saved = False  # that it ended is news even where the alarm is none
             self._save()
         return self.stop
 
