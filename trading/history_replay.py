@@ -44,13 +44,17 @@ _ACTIONS = {1: Action.BUY, -1: Action.SELL}
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """What a replay came to: counts, and the account at its end."""
+    """What a replay came to: counts, and the account at its end.
+
+    ``halted`` says why no session would start after the last one: a halt that a person has to clear.
+    """
 
     sessions: int
     symbol_bars: int
     orders: int
     fills: int
     equity: Decimal
+    halted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,10 @@ class HistoryReplay:
         self._left_open: list[OpenOrder] = []
 
     def run(self, bars: Mapping[str, BarColumns], sessions: Sequence[TradingHours]) -> ReplayOutcome:
-        """Trade ``sessions`` (ascending) over ``bars``, which may begin earlier (warmup); commits as it goes."""
+        """Trade ``sessions`` (ascending) over ``bars``, which may begin earlier (warmup); commits as it goes.
+
+        A halt that a person has to clear ends it with the session that it came in: none would start after that.
+        """
         self._tracker.initialize_portfolio_state(self._broker.account().cash)
         self._symbols = tuple(symbol for symbol in self._settings.session.symbols if symbol in bars)
         self._column = {symbol: column for column, symbol in enumerate(self._symbols)}
@@ -153,19 +160,24 @@ class HistoryReplay:
         # One commit is written while the next sessions are traded: the ledger has this one thread until the end.
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="openbell-commit") as committer:
             writing: Future[None] | None = None
-            for hours in sessions:
-                self._replay_session(hours)
-                if self._pending.bars >= _BARS_PER_COMMIT or hours is sessions[-1]:
+            traded, halted = 0, None
+            for traded, hours in enumerate(sessions, start=1):
+                halted = self._replay_session(hours)
+                over = halted is not None or traded == len(sessions)
+                if self._pending.bars >= _BARS_PER_COMMIT or over:
                     if writing is not None:
                         writing.result()
                     writing = committer.submit(self._take_pending())
+                if over:
+                    break
             if writing is not None:
                 writing.result()
-        return ReplayOutcome(len(sessions), self._symbol_bars, self._orders, self._fills, self._tracker.equity)
+        return ReplayOutcome(traded, self._symbol_bars, self._orders, self._fills, self._tracker.equity, halted)
 
     # One session
 
-    def _replay_session(self, hours: TradingHours) -> None:
+    def _replay_session(self, hours: TradingHours) -> str | None:
+        """Trade one session; why none may start after it, where a halt without an end was latched."""
         panel = self._panel(hours)
         record = self._record(hours)
         tracker = self._tracker
@@ -191,6 +203,7 @@ class HistoryReplay:
         tracker.mark({execution.symbol: execution.price for execution in opened})
         self._left_open = list(router.get_open_orders().values())
         self._finish(record, panel, columns)
+        return next((halt.reason for halt in gate.latches.standing if halt.expires_at is None), None)
 
     def _gate(self, record: SessionRecord, hours: TradingHours, router: OrderRouter) -> RiskGate:
         """The session's gate, with what it has to know of the days before."""
@@ -198,7 +211,7 @@ class HistoryReplay:
         gate = RiskGate(record, hours, self._settings, router, tracker, self._events)
         router.may_place = gate.require_approved
         starting, highest = tracker.starting_equity, tracker.high_water_mark
-        if since is not None and hours.session_date >= since:
+        if since is not None:
             highest = starting if self._highest_since is None else self._highest_since
         gate.begin_day(starting, starting, highest)
         held = {symbol: tracker.quantity(symbol) for symbol in tracker.held_symbols}
