@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from trading.settings import Section, Settings
+from trading.setting_types import Section
+from trading.settings import Settings
 
 _HEADING = """# Settings
 
