@@ -18,12 +18,12 @@ def _run_name() -> str:
 
 
 @flow(name="change-limits", flow_run_name=_run_name, persist_result=False, retries=0)
-def change_limits(settings: Settings = _DEFAULTS, limits: dict[str, Any] | None = None) -> dict[str, Any] | State[Any]:
+def change_limits(limits: dict[str, Any] | None = None, settings: Settings = _DEFAULTS) -> dict[str, Any] | State[Any]:
     """Change settings of [risk] in the session that runs: all that are named, or none when one is refused.
 
     Args:
-        settings: Where the ledger is; the same as the session's.
         limits: New values by name, for example {"max_daily_loss": 500}; "off" switches a limit off.
+        settings: Where the ledger is; the same as the session's.
     """
     try:
         answer = change_limits_of(settings, limits or {})

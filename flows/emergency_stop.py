@@ -21,20 +21,20 @@ def _run_name() -> str:
 
 @flow(name="emergency-stop", flow_run_name=_run_name, persist_result=False, retries=0)
 def emergency_stop(
-    settings: Settings = _DEFAULTS,
     reason: str = "stopped from Prefect",
     scope: str = "all",
     flatten: bool = False,
     minutes: float | None = None,
+    settings: Settings = _DEFAULTS,
 ) -> dict[str, Any] | State[Any]:
     """Halt, cancel what works, close what is held where that is asked for, and look at the broker until it shows it.
 
     Args:
-        settings: Where the ledger is; the same as the session's.
         reason: Why, for whoever clears the halt.
         scope: all, account:NAME, strategy:NAME or symbol:NAME.
         flatten: Close every position in the scope too. Only a session that runs can.
         minutes: End the halt after so long; empty means until the flow resume-trading, or openbell resume, clears it.
+        settings: Where the ledger is, and the broker's account; the same as the session's. Last, because who stops is in a hurry.
     """
     try:
         answer = stop_trading(settings, scope, reason, flatten, minutes)

@@ -18,12 +18,12 @@ def _run_name() -> str:
 
 
 @flow(name="resume-trading", flow_run_name=_run_name, persist_result=False, retries=0)
-def resume_trading(settings: Settings = _DEFAULTS, scope: str = "all") -> dict[str, Any] | State[Any]:
+def resume_trading(scope: str = "all", settings: Settings = _DEFAULTS) -> dict[str, Any] | State[Any]:
     """Clear the halts that stand under exactly the scope; a session that runs takes risk again.
 
     Args:
-        settings: Where the ledger is; the same as the session's.
         scope: The scope that was halted: all, account:NAME, strategy:NAME or symbol:NAME. Others stay halted.
+        settings: Where the ledger is; the same as the session's.
     """
     try:
         answer = resume_trading_in(settings, scope)

@@ -16,18 +16,18 @@ Artifacts = Callable[[State[Any]], dict[str, str]]
 
 
 def test_without_a_session_it_fails_and_names_the_file(trading_settings: Settings) -> None:
-    state = change_limits(trading_settings, {"max_daily_loss": 500}, return_state=True)
+    state = change_limits({"max_daily_loss": 500}, settings=trading_settings, return_state=True)
     assert state.is_failed()
     assert "[risk] of the settings file" in str(state.message)
 
 
 def test_a_session_that_runs_takes_them_all_or_none(running: Settings, artifacts: Artifacts) -> None:
-    wrong = change_limits(running, {"max_daily_loss": 500, "max_dayly_loss": 400}, return_state=True)
+    wrong = change_limits({"max_daily_loss": 500, "max_dayly_loss": 400}, settings=running, return_state=True)
     assert wrong.is_failed()
     assert "did you mean max_daily_loss" in str(wrong.message)
     assert limits_in_force(running)["changed"] == {}
 
-    state = change_limits(running, {"max_daily_loss": 500, "max_order_notional": "off"}, return_state=True)
+    state = change_limits({"max_daily_loss": 500, "max_order_notional": "off"}, settings=running, return_state=True)
     assert state.is_completed(), state.message
     assert "| `max_daily_loss` | 1000 | 500 |" in artifacts(state)["change-limits"]
     assert limits_in_force(running)["limits"]["max_daily_loss"] == "500"

@@ -16,9 +16,9 @@ Artifacts = Callable[[State[Any]], dict[str, str]]
 
 
 def test_a_halt_is_cleared_at_rest_and_what_stands_is_told(trading_settings: Settings, artifacts: Artifacts) -> None:
-    emergency_stop(trading_settings, "fat finger")
-    emergency_stop(trading_settings, "earnings", "symbol:AAA")
-    state = resume_trading(trading_settings, return_state=True)
+    emergency_stop("fat finger", settings=trading_settings)
+    emergency_stop("earnings", "symbol:AAA", settings=trading_settings)
+    state = resume_trading(settings=trading_settings, return_state=True)
     assert state.is_completed(), state.message
     shown = artifacts(state)["resume-trading"]
     assert "1 halts were cleared." in shown
@@ -26,7 +26,7 @@ def test_a_halt_is_cleared_at_rest_and_what_stands_is_told(trading_settings: Set
 
 
 def test_a_session_that_runs_takes_risk_again(running: Settings) -> None:
-    emergency_stop(running, "fat finger")
-    answer = resume_trading(running)
+    emergency_stop("fat finger", settings=running)
+    answer = resume_trading(settings=running)
     assert isinstance(answer, dict)
     assert (answer["cleared"], answer["standing"], answer["answered_by"]) == (1, [], "session")
