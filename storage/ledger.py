@@ -264,13 +264,19 @@ class DuckLedger:
             write_halts(self._connection, "", [halt], absorb=True)
 
     def clear_halts(self, scope: str, cleared_by: str, at: datetime) -> int:
-        """End the halts that stand under exactly this scope; how many there were."""
+        """End the halts that stand under exactly this scope; how many there were.
+
+        A halt whose end has come at ``at`` can still stand in a session of an earlier day that is traded now.
+        """
         with self._writing():
             return len(
                 self._connection.execute(
                     """
                     UPDATE halts SET cleared_at = $at, cleared_by = $by
-                    WHERE scope = $scope AND cleared_at IS NULL AND (expires_at IS NULL OR expires_at > $at)
+                    WHERE scope = $scope AND cleared_at IS NULL AND (
+                        expires_at IS NULL
+                        OR expires_at > least($at, coalesce((SELECT max(last_bar_time) FROM sessions), $at))
+                    )
                     RETURNING 1
                     """,
                     {"at": at, "by": cleared_by, "scope": scope},

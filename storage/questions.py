@@ -126,11 +126,12 @@ def trades_of(store: Store, session_id: str) -> list[Trade]:
 
 
 def rules_that_spoke(store: Store, session_id: str) -> list[RuleCount]:
-    """What risk rules trimmed, refused and halted in the session, the most frequent first."""
+    """What risk rules did in the session: alarms and halts first, then the most frequent."""
     found = store.connection.rows(
         """
         SELECT rule, verdict, count(*), arg_max(reason, bar_time)
-        FROM risk_checks WHERE session_id = ? GROUP BY rule, verdict ORDER BY count(*) DESC, rule, verdict
+        FROM risk_checks WHERE session_id = ? GROUP BY rule, verdict
+        ORDER BY verdict = 'ALARM' DESC, verdict = 'HALTED' DESC, count(*) DESC, rule, verdict
         """,
         [session_id],
     )

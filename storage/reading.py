@@ -263,4 +263,24 @@ def summary_of(connection: Connection, session_id: str) -> SessionSummary | None
         odd,
         str(connection.path),
         why,
+        _notes_of(connection, session_id),
     )
+
+
+def _notes_of(connection: Connection, session_id: str) -> tuple[str, ...]:
+    """What a person should know of the session besides its figures: halts that people set, stops, and alarms."""
+    found = connection.rows(
+        """
+        SELECT 'halted ' || scope || ': ' || reason AS note, halted_at AS moment
+        FROM halts WHERE session_id = $1 AND rule = 'operator'
+        UNION ALL
+        SELECT 'stop of ' || scope || ' by ' || asked_by || ': ' || state, started_at
+        FROM stops WHERE session_id = $1
+        UNION ALL
+        SELECT 'alarm: ' || reason, bar_time
+        FROM risk_checks WHERE session_id = $1 AND verdict = 'ALARM'
+        ORDER BY moment, note
+        """,
+        [session_id],
+    )
+    return tuple(note for note, _ in found)

@@ -18,6 +18,7 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
     lines = [
         f"# Session {summary.session_date.isoformat()}{synthetic}",
         f"`{summary.session_id}` ended **{summary.state}**{f': {summary.reason}' if summary.reason else ''}.",
+        *[f"- **{note}**" for note in summary.notes],
         *_table(
             ("bars", "decisions", "orders", "fills", "realized P&L", "unrealized P&L", "commissions", "equity"),
             [
@@ -35,13 +36,13 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
         ),
         *_traded(store, hours, summary),
         *_section(
-            "Refused, trimmed, halted",
+            "What risk did",
             ("rule", "verdict", "times", "newest reason"),
             [
                 (spoken.rule, spoken.verdict, spoken.count, spoken.newest_reason)
                 for spoken in rules_that_spoke(store, summary.session_id)
             ],
-            "Risk refused nothing.",
+            "Risk had nothing to say.",
         ),
         *_section(
             "Found in the bars",

@@ -140,7 +140,6 @@ class EmergencyStop:
         try:
             left = self._controls.exposure_at_broker(self.stop.symbol, positions=self.stop.flatten)
         except Exception as error:  # noqa: BLE001 - a stop goes on whatever one of its steps does
-            _log.warning("stop not verified stop_id=%s error=%s", self.stop.stop_id, error)
             left, failed = [f"unknown: the broker could not be asked ({error})"], True
         self.left = tuple(left)
         if not left and not failed:
@@ -163,18 +162,21 @@ class EmergencyStop:
         try:
             done = act()
         except Exception as error:  # noqa: BLE001 - a stop goes on whatever one of its steps does
-            _log.warning("stop step failed stop_id=%s action=%s", self.stop.stop_id, action, exc_info=True)
-            self._note(at, action, False, f"{type(error).__name__}: {error}")
+            self._note(at, action, False, f"{type(error).__name__}: {error}", error)
             return None
         if done or not any(step.action is action for step in self.steps):
             self._note(at, action, True, ", ".join(done) or "nothing to do")
         return done
 
-    def _note(self, at: datetime, action: StopAction, succeeded: bool, detail: str) -> None:
+    def _note(
+        self, at: datetime, action: StopAction, succeeded: bool, detail: str, error: Exception | None = None
+    ) -> None:
         """Write a step down, not again what the newest of its kind says already: a stop looks often."""
         newest = next((step for step in reversed(self.steps) if step.action is action), None)
         if newest is not None and (newest.succeeded, newest.detail) == (succeeded, detail):
             return
+        if not succeeded:
+            _log.warning("stop_id=%s %s failed: %s", self.stop.stop_id, action, detail, exc_info=error)
         step = StopStep(self.stop.stop_id, len(self.steps) + 1, at, action, succeeded, detail)
         self.steps.append(step)
         self._unsaved.append(step)

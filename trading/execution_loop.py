@@ -18,7 +18,7 @@ from trading.bars import BarSlice
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
 from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
-from trading.errors import BrokerUnavailable, StoppedEarly
+from trading.errors import BrokerUnavailable, StoppedEarly, StoreError
 from trading.hooks import Callback, Happening, HookEvent, Observers, refuse_inside_hook
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderRouter
@@ -156,7 +156,8 @@ class ExecutionLoop:
         """Ask for every open order (of ``symbol``) to be cancelled; returns the ids that were not asked for before.
 
         With ``spare_exits`` market orders stay that only close a position. Raises ``BrokerUnavailable``, after all of them
-        were tried, when an ask did not reach the broker.
+        were tried, when an ask did not reach the broker, and ``StoreError`` when the cancels could not be written down (they
+        were asked for all the same).
         """
         self._router.take_up()
         wanted = [
@@ -167,7 +168,13 @@ class ExecutionLoop:
         ]
         new = [order.intent.client_order_id for order in wanted if order.status is not OrderStatus.CANCEL_PENDING]
         self.gate.tape.note_cancels(len(new), at)
-        self._router.execute([order.intent.client_order_id for order in wanted], (), at)
+        asked = [order.intent.client_order_id for order in wanted]
+        try:
+            self._router.execute(asked, (), at)
+        except StoreError:
+            # A full disk keeps nobody from taking risk away: what becomes of it is learned from the broker.
+            self._router.ask_to_cancel(asked)
+            raise
         unasked = sorted(self._router.cancels_not_sent)
         if unasked:
             raise BrokerUnavailable(f"the cancel of {', '.join(unasked)} did not reach the broker")
@@ -434,7 +441,8 @@ class ExecutionLoop:
         if self._observers.wants(HookEvent.BAR_PROCESSED):
             held = {symbol: self._tracker.quantity(symbol) for symbol in self._tracker.held_symbols}
             pnl = equity.equity - self._tracker.starting_equity
-            self.announce(HookEvent.BAR_PROCESSED, bar_time, {"equity": equity, "session_pnl": pnl, "positions": held})
+            facts = {"equity": equity, "session_pnl": pnl, "positions": held, "halted": self.gate.halted}
+            self.announce(HookEvent.BAR_PROCESSED, bar_time, facts)
 
 
 def _heard(signal: Signal | None) -> Signal:

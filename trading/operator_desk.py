@@ -175,8 +175,11 @@ class OperatorDesk:
         asked = self._stop_of(request, halt)
         if not self._covers(halt.scope):
             self._ledger.commit("", LedgerEntries(halts=[halt]))
-            words = f"recorded; the session that runs trades account {self._account} and is not concerned"
-            self._answer(request, _answer_of(replace(asked, state=StopState.SUCCEEDED), [], []) | {"note": words})
+            words = (
+                f"the session that runs trades account {self._account} and is not concerned: only the halt was recorded"
+            )
+            left = ["unknown: the broker of that scope was not asked; ask again when no session holds the database"]
+            self._answer(request, _answer_of(replace(asked, state=StopState.ALARM), [], left) | {"note": words})
             return
         self._waiting[request.request_id] = request
         self.stop(halt.scope, halt.reason, asked.flatten, request.asked_by, request.request_id, halt)

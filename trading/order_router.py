@@ -371,6 +371,13 @@ class OrderRouter:
         refuse_inside_hook("a cancel")
         return self.execute((client_order_id,), (), at)
 
+    def ask_to_cancel(self, client_order_ids: Iterable[str]) -> None:
+        """Ask for cancels that could not be written down: for an emergency, because they only take risk away."""
+        refuse_inside_hook("a cancel")
+        for order_id in client_order_ids:
+            if order_id in self._open:
+                self._ask_to_cancel(order_id)
+
     def replace_order(
         self,
         client_order_id: str,

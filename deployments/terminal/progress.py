@@ -76,6 +76,7 @@ class SessionLine:
             equity=happening.facts["equity"].equity,
             pnl=happening.facts["session_pnl"],
             held=happening.facts["positions"],
+            halted=happening.facts["halted"],
         )
 
 
@@ -94,6 +95,7 @@ class _Account(ProgressColumn):
             "  P&L ",
             gain(facts["pnl"]),
             f"  {held_in_words(facts['held'])}",
+            ("  HALTED", "bold red") if facts["halted"] else "",
             no_wrap=True,
         )
 

@@ -143,6 +143,5 @@ def _why_stopped(stopped: BaseException | None, facts: ClosingFacts) -> str:
     if facts.summary.state is SessionState.STOPPED:
         return f"{session} was stopped: {facts.summary.reason or 'no reason was given'}."
     halts = [rule.newest_reason for rule in facts.rules if rule.verdict == Verdict.HALTED]
-    return (
-        f"{session} was halted by risk and only reduced its positions after that: {'; '.join(halts) or 'a halt stood'}."
-    )
+    why = "; ".join([*halts, *facts.summary.notes]) or "a halt stood"
+    return f"{session} was halted and only reduced its positions after that: {why}."

@@ -241,6 +241,24 @@ def test_a_halt_that_cannot_be_written_down_is_obeyed(at_desk, tape) -> None:
         assert agent.loop.gate.halted == "fat finger"
 
 
+def test_a_cancel_that_cannot_be_written_down_is_asked_for_all_the_same(at_desk, tape) -> None:
+    waiting = {**SMALL, "orders": {"order_type": "LIMIT", "limit_offset_bps": -500, "time_in_force": "GTC"}}
+    papers: list[PaperBroker] = []
+
+    def keep(paper: PaperBroker) -> PaperBroker:
+        papers.append(paper)
+        return paper
+
+    with at_desk(source=tape(bars("100", "100", "100")), decider=BuyAndHold(), wrap=keep, **waiting) as desk:
+        agent = opened(desk)
+        agent.process_new_bar(*next(agent.live_bars()))
+        assert len(papers[0].account().open_orders) == 1
+        desk.store.connection.close()
+        report = agent.emergency_stop("the disk is full")
+        assert papers[0].account().open_orders == ()
+        assert not report.succeeded
+
+
 def test_after_a_flatten_that_could_not_be_written_down_the_session_goes_on_from_the_ledger_alone(
     at_desk, tape
 ) -> None:
