@@ -1,5 +1,6 @@
 """What the documents' examples need: bars of two sessions in a file, and a ledger in which something happened."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with a session that traded, was trimmed and met bad bars."""
+    """A database with a session that traded, was trimmed, met bad bars and was stopped in one of its symbols."""
     path = tmp_path_factory.mktemp("ledger") / "openbell.duckdb"
     settings = parse_settings(
         {
@@ -48,6 +49,13 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         source="a test",
     )
+    passed = itertools.count(1)
+
+    def stop_in_one_symbol() -> bool:
+        if next(passed) == 200:
+            desk.agent.emergency_stop("a test", flatten=True, scope="symbol:QQQ")
+        return False
+
     with assemble(settings, None) as desk:
-        desk.agent.run_session()
+        desk.agent.run_session(stop_in_one_symbol)
     return path
