@@ -86,6 +86,10 @@ def _none_found(_ids: Sequence[str]) -> Mapping[str, OpenOrder]:
     return {}
 
 
+def _unpriced(_symbol: str) -> Decimal | None:
+    return None
+
+
 def _nothing() -> None:
     pass
 
@@ -289,9 +293,14 @@ class OrderRouter:
         """Whether the next decision knows of an open order of the symbol."""
         return any(order.intent.symbol == symbol for order in self._open.values())
 
-    def promised_cash(self, position: Callable[[str], int]) -> Decimal:
-        """Money that open orders would bind if they filled at their limit or else reference price: all purchases, and
-        sales of more than ``position`` (signed shares held of a symbol)."""
+    def promised_cash(
+        self, position: Callable[[str], int], last_price: Callable[[str], Decimal | None] = _unpriced
+    ) -> Decimal:
+        """Money that open orders would bind if they filled now at the worst price they allow: all purchases, and sales of
+        more than ``position`` (signed shares held of a symbol).
+
+        Without a limit that is the highest of reference price, stop and last price.
+        """
         promised = ZERO
         sold: dict[str, int] = {}
         for order in self._open.values():
@@ -302,7 +311,11 @@ class OrderRouter:
                 before = sold.get(intent.symbol, 0)
                 sold[intent.symbol] = before + shares
                 shares = min(shares, max(before + shares - max(position(intent.symbol), 0), 0))
-            promised += shares * max(intent.reference_price, intent.limit_price or ZERO)
+            if intent.limit_price is not None:
+                worst = max(intent.reference_price, intent.limit_price)
+            else:
+                worst = max(intent.reference_price, intent.stop_price or ZERO, last_price(intent.symbol) or ZERO)
+            promised += shares * worst
         return promised
 
     # What is sent

@@ -577,8 +577,9 @@ class RiskGate:
         Without short positions that is the cash less what working purchases will take; the proceeds of a short sale
         are no money to spend.
         """
-        promised = self._router.promised_cash(self._tracker.quantity) if open_orders else ZERO
-        return self._tracker.cash + 2 * self._tracker.short_value - promised
+        tracker = self._tracker
+        promised = self._router.promised_cash(tracker.quantity, tracker.price) if open_orders else ZERO
+        return tracker.cash + 2 * tracker.short_value - promised
 
     def _average_volume(self, symbol: str, window: MarketWindow) -> Decimal | None:
         volumes: list[int] = window.volumes(symbol, self._risk.participation_bars).tolist()

@@ -173,6 +173,28 @@ def test_a_loss_that_cannot_be_told_halts_until_the_close() -> None:
     assert desk.gate.halted is not None
 
 
+@pytest.mark.parametrize(
+    ("orders", "now", "free"),
+    [
+        # 100 shares at 100 are bound at once, and at 110 when the market has moved there and nothing was filled yet.
+        ({}, "100", "90000"),
+        ({}, "110", "89000"),
+        ({}, "90", "90000"),
+        # A stop is bought at 105 or more, a limit at 101 and never above.
+        ({"order_type": "STOP", "stop_offset_bps": "500"}, "100", "89500"),
+        ({"order_type": "STOP", "stop_offset_bps": "500"}, "110", "89000"),
+        ({"order_type": "LIMIT", "limit_offset_bps": "100"}, "110", "89900"),
+    ],
+)
+def test_an_open_order_binds_what_it_would_cost_now(orders: dict[str, str], now: str, free: str) -> None:
+    desk = Gate(orders=orders, risk={"max_position_fraction": "1"}, sizing={"method": "fixed_shares", "shares": 100})
+    desk.price()
+    desk.router.place_orders(desk.assess(Action.BUY).approved)
+    desk.tracker.mark({"SPY": Decimal(now)})
+    other = desk.router.intent("QQQ", Side.BUY, 10, Decimal(100), NOW, NOW + timedelta(minutes=1))
+    assert desk.gate.view_of(other, desk.window, Assessment()).free_cash == Decimal(free)
+
+
 def test_a_reduction_may_be_of_any_size() -> None:
     assert sent(Gate({"SPY": 900}, risk={"max_order_shares": 10}).price().assess(Action.SELL)) == [
         ("SPY", Side.SELL, 900)
