@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trading.assessment import Assessment
 from trading.bars import BarSlice
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
@@ -27,7 +28,7 @@ from trading.pnl_tracker import PnLTracker
 from trading.ports import Ledger, LedgerEntries, Policy, SimulatedMarket
 from trading.risk_callbacks import MINIMUM_QUANTITY, ApprovedOrder, PreTradeVerdict
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
-from trading.risk_gate import Assessment, RiskGate
+from trading.risk_gate import RiskGate
 from trading.sessions import SessionRecord
 from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopStep

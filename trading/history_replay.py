@@ -21,6 +21,7 @@ from operator import mul
 import numpy as np
 from numpy.typing import NDArray
 
+from trading.assessment import Assessment
 from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_us
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
@@ -29,11 +30,12 @@ from trading.decisions import Action
 from trading.market_window import HistoryWindow
 from trading.money import from_micros, to_micros
 from trading.order_router import OrderRouter, OrderScope
+from trading.order_views import tails_look_back
 from trading.orders import OpenOrder
 from trading.pnl_tracker import PnLTracker
 from trading.ports import Broker, Clock, Ledger, LedgerEntries, Policy, ReplayBlock, SimulatedMarket
 from trading.risk_events import RiskEventHandler
-from trading.risk_gate import Assessment, RiskGate, tails_look_back
+from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from trading.assessment import Assessment
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
@@ -35,13 +36,13 @@ from trading.live_data_loader import LiveDataLoader
 from trading.operator_desk import OperatorDesk
 from trading.operator_requests import OperatorRequest
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
+from trading.order_views import tails_look_back
 from trading.orders import OpenOrder, OrderEvent, OrderStatus, Side
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
 from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
-from trading.risk_gate import Assessment, tails_look_back
 from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings

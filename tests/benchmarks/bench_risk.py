@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from trading.assessment import Assessment
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
@@ -22,7 +23,7 @@ from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
 from trading.risk_callbacks import pre_trade_check
 from trading.risk_events import RiskEventHandler
-from trading.risk_gate import Assessment, RiskGate
+from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState
 from trading.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trading import risk_callbacks, risk_gate
+from trading import closing_out, risk_callbacks
 from trading.risk_events import RiskEventKind
 from trading.risk_settings import RiskSettings
 from trading.rule_book import rules_from
@@ -76,8 +76,8 @@ def test_every_rule_that_can_speak_is_named() -> None:
         risk_callbacks.THROTTLE,
         risk_callbacks.MINIMUM_QUANTITY,
         risk_callbacks.LOT_SIZE,
-        risk_gate.FLATTEN_RULE,
-        risk_gate.WITHDRAWN_RULE,
+        closing_out.FLATTEN_RULE,
+        closing_out.WITHDRAWN_RULE,
     }
     assert {name for name in names if f"`{name}`" not in PAGE} == set()
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trading.assessment import Assessment
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
@@ -17,7 +18,7 @@ from trading.orders import Execution, Fill, OrderIntent, Side
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
 from trading.risk_callbacks import RiskEventHandler
-from trading.risk_gate import Assessment, RiskGate
+from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState
 from trading.settings import Settings
 

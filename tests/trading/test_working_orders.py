@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from trading.assessment import Assessment
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
@@ -16,7 +17,7 @@ from trading.pnl_tracker import PnLTracker
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder
 from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict, RiskEventHandler
-from trading.risk_gate import Assessment, RiskGate
+from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState
 from trading.settings import OrderSettings, Settings, SizingSettings
 
