@@ -205,6 +205,22 @@ def test_a_hedge_is_allowed_as_far_as_it_hedges(allowed) -> None:
     assert allowed(ValueAtRisk(Decimal("0.01")), quantity=5_000, tail=risk) == 110
 
 
+def test_a_book_beyond_its_limit_takes_nothing_that_would_not_bring_it_back(allowed) -> None:
+    # From 1,005 down to 995 with one share, and up again.
+    def beyond(shares: int) -> TailRisk:
+        loss = Decimal(1_005 - 10 * shares if shares < 2 else 1_100)
+        return TailRisk(loss, loss)
+
+    assert allowed(ValueAtRisk(Decimal("0.01")), tail=beyond) == 0
+
+    # At its limit it may: from 1,000 down to 500 and up again, 1,000 are reached with 100.
+    def at_the_limit(shares: int) -> TailRisk:
+        loss = Decimal(1_000 - 10 * shares if shares < 50 else 500 + 10 * (shares - 50))
+        return TailRisk(loss, loss)
+
+    assert allowed(ValueAtRisk(Decimal("0.01")), quantity=150, tail=at_the_limit) == 100
+
+
 def test_only_the_shares_that_add_are_estimated(allowed) -> None:
     assert allowed(ValueAtRisk(Decimal("0.01")), quantity=500, adding=100, tail=tail("10")) is None
 
@@ -263,3 +279,10 @@ TURNOVERS = [HourlyTurnover(Decimal(1_000)), DailyTurnover(Decimal(1_000))]
 @pytest.mark.parametrize("side", Side)
 def test_what_cannot_be_told_refuses(refused, side: Side, rule: Rule, unusable: dict[str, Any]) -> None:
     assert refused(rule, side=side, **unusable)
+
+
+def test_the_least_equity_is_equity(risk_view) -> None:
+    little = risk_view(equity=Decimal("0.50"), tail=tail("20"))
+    # 5,000 and 2,000 of it.
+    assert DailyTurnover(Decimal(1)).object_to(little).observed == 10_000
+    assert ValueAtRisk(Decimal("0.01")).object_to(little).observed == 4_000

@@ -191,6 +191,9 @@ def test_an_account_that_never_had_anything_is_told_in_money() -> None:
     watching.begin_day(Decimal(0), Decimal(0), Decimal(0), [])
     [trip] = watching.look(OPENS, Decimal(-5))
     assert (trip.rule, trip.observed) == ("max_daily_loss_fraction", 5)
+    watching.begin_day(Decimal("0.50"), Decimal("0.50"), Decimal("0.50"), [])
+    [trip] = watching.look(OPENS, Decimal("0.10"))
+    assert trip.observed == Decimal("0.8")
 
 
 def test_an_equity_that_is_not_a_number_is_an_error_and_never_a_silence() -> None:
@@ -317,6 +320,7 @@ def test_a_loss_that_was_realized_counts_without_a_position() -> None:
         # 100 from 50: at 45 they have lost 500.
         ([("SPY", Side.BUY, 100, "50")], (1, "45")),
         ([("SPY", Side.SELL, 100, "50")], (-1, "55")),
+        ([("SPY", Side.BUY, 1, "600")], (1, "100")),
         # 200 were made before: 700 may go.
         ([("SPY", Side.BUY, 10, "30"), ("SPY", Side.SELL, 10, "50"), ("SPY", Side.BUY, 100, "50")], (1, "43")),
         ([("SPY", Side.BUY, 100, "50"), ("SPY", Side.SELL, 100, "50")], None),
@@ -387,6 +391,8 @@ def test_turnover_is_told_as_a_multiple_where_there_is_equity() -> None:
     )
     [broke] = watch(max_daily_turnover="2").look_at_trades(book(cash="0"), Decimal(250_000))
     assert broke.observed == 250_000
+    [poor] = watch(max_daily_turnover="2").look_at_trades(book(cash="0.50"), Decimal(250_000))
+    assert poor.observed == 500_000
 
 
 def test_a_streak_and_turnover_are_told_together() -> None:
@@ -449,6 +455,11 @@ def test_a_quick_fall_in_many_bars_is_found_and_what_is_quiet_is_remembered() ->
     watching.note_quiet(ends, quiet)
     assert seen(watching, "98802.01", first=5) == [[]]
     assert seen(watching, "98802", first=5) == [["max_drawdown_speed_fraction"]]
+
+
+def test_a_day_without_a_bar_yet_is_quiet_as_far_as_its_falls_are() -> None:
+    assert watch(recent={}, **FAST).bars_before_a_trip(column(99_900, 98_800)) == 1
+    assert watch(recent={}, max_daily_loss="1000").bars_before_a_trip(column(99_900, 99_000)) == 1
 
 
 def test_highs_of_quiet_bars_are_kept() -> None:

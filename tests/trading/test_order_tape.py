@@ -57,6 +57,10 @@ def test_a_window_shorter_than_a_second_leaves_the_second_as_it_is() -> None:
     tape.note_order(an_order(SECOND - MICRO))
     assert now(tape).orders_last_second == 1
     assert now(tape).alike == ()
+    tape.note_order(an_order(SECOND / 2))
+    assert now(tape).alike == ()
+    tape.note_order(an_order(SECOND / 2 - MICRO))
+    assert now(tape).alike == (100,)
 
 
 @pytest.mark.parametrize(

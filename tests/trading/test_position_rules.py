@@ -436,3 +436,10 @@ def test_without_a_price_nothing_is_added(refused, side: Side, rule: Rule, unusa
 @pytest.mark.parametrize("side", Side)
 def test_what_cannot_be_told_refuses(refused, side: Side, rule: Rule, unusable: dict[str, Any]) -> None:
     assert refused(rule, side=side, **unusable)
+
+
+@pytest.mark.parametrize("rule", [MaxLeverage(Decimal(1)), MaxPositionFraction(Decimal(1))])
+def test_the_least_equity_is_equity(risk_view, rule: Rule) -> None:
+    objection = rule.object_to(risk_view(equity=Decimal("0.50")))
+    # 5,000 of it.
+    assert (objection.observed, objection.limit_value, objection.allowed) == (10_000, 1, 0)

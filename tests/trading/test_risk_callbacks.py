@@ -127,6 +127,38 @@ def test_the_market_has_the_last_word(risk_view) -> None:
     assert smaller.quantity == 80
 
 
+def test_the_market_is_asked_to_carry_what_the_limits_leave(risk_view) -> None:
+    # Of 100 wanted 20 are left, and a tenth of 150 carries 15 of them: more than half.
+    half = replace(LIMITS, skip_fraction=Decimal("0.5"))
+    thin = risk_view(average_volume=Decimal(150))
+    assert pre_trade_check(thin, (MaxOrderShares(20),), half).quantity == 15
+    assert pre_trade_check(thin, (MaxOrderShares(31),), half).quantity == 0
+    # Where nothing is left the market is asked about what was wanted: every reason is kept.
+    verdict = pre_trade_check(risk_view(halted="x", average_volume=Decimal(150)), (NotHalted(),), LIMITS)
+    assert [(one.rule, one.allowed) for one in verdict.objections] == [("halted", 0), ("throttle_size", 15)]
+
+
+def test_a_throttle_that_cannot_tell_refuses_in_its_own_name(risk_view) -> None:
+    verdict = pre_trade_check(risk_view(spread_bps=NOT_A_NUMBER), (), LIMITS)
+    assert verdict.refused
+    [objection] = verdict.objections
+    assert objection.rule == "throttle_size"
+    assert "the rule could not tell (InvalidOperation" in objection.reason
+
+
+def test_one_share_is_an_order(risk_view) -> None:
+    assert pre_trade_check(risk_view(quantity=1), (), LIMITS).quantity == 1
+    assert pre_trade_check(risk_view(quantity=1), (), LIMITS, minimum_quantity=2).quantity == 0
+    # 50 are worth less than 51.
+    assert pre_trade_check(risk_view(), (MinOrderNotional(Decimal(51)), MaxOrderShares(1)), LIMITS).quantity == 0
+
+
+def test_what_is_refused_is_not_judged_as_what_is_sent(risk_view) -> None:
+    rules_asked = (NotHalted(), MinOrderNotional(Decimal(5_000)))
+    verdict = pre_trade_check(risk_view(halted="x"), rules_asked, LIMITS)
+    assert [one.rule for one in verdict.objections] == ["halted"]
+
+
 def test_a_reduction_passes_whatever_the_rules_say(risk_view) -> None:
     hopeless = risk_view(
         adding=0, position=-100, halted="all", price=Decimal(0), equity=Decimal(-5), free_cash=Decimal(-5),
@@ -185,6 +217,7 @@ def test_what_is_left_of_an_order_must_be_worth_sending(risk_view, limit: int, s
     assert verdict.quantity == sent
     least = [objection for objection in verdict.objections if objection.rule == "minimum_quantity"]
     assert [(one.allowed, one.observed, one.limit_value) for one in least] == ([] if sent else [(0, 9, 10)])
+    assert {one.reason for one in least} <= {"too few shares are left to send"}
 
 
 def test_a_small_order_is_judged_as_what_is_left_of_one(risk_view) -> None:
@@ -224,6 +257,7 @@ def test_what_adds_comes_in_whole_lots(risk_view, quantity: int, adding: int, lo
         assert odd == []
     else:
         [objection] = odd
+        assert objection.reason == "not in whole lots"
         assert (objection.allowed, objection.observed, objection.limit_value) == (
             sent - (quantity - adding),
             adding,
@@ -700,6 +734,26 @@ def test_an_order_that_is_not_worth_sending_says_so(risk_view) -> None:
     half = replace(LIMITS, skip_fraction=Decimal("0.5"))
     objection = throttle_size(100, risk_view(average_volume=Decimal(499)), half)
     assert objection.reason == "more than its share of the average volume and what is left is not worth sending"
+
+
+@pytest.mark.parametrize(
+    ("market", "reason"),
+    [
+        # Exactly its share, exactly the spread, exactly the volatility, exactly the impact: none of them is a reason.
+        ({"average_volume": 1_000, "spread_bps": 100}, "the spread is wide"),
+        ({"spread_bps": 50, "volatility_fraction": "0.04"}, "volatility is high"),
+        ({"volatility_fraction": "0.02", "spread_bps": 100}, "the spread is wide"),
+    ],
+)
+def test_what_is_at_its_limit_is_no_reason(risk_view, market: dict[str, Any], reason: str) -> None:
+    order = risk_view(**{name: Decimal(value) for name, value in market.items()})
+    assert throttle_size(100, order, LIMITS).reason == reason
+
+
+def test_an_impact_at_its_limit_is_no_reason(risk_view) -> None:
+    # A spread twice too wide leaves 625 of 1,250, which is what 25 bps carry.
+    objection = throttle_size(1_250, risk_view(spread_bps=Decimal(100)), IMPACT)
+    assert (objection.allowed, objection.reason) == (625, "the spread is wide")
 
 
 def test_the_reasons_multiply(risk_view) -> None:

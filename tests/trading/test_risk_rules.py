@@ -72,7 +72,15 @@ def test_the_opposite_value_is_what_orders_of_the_other_side_could_make_of_the_p
 
 @pytest.mark.parametrize(
     ("room", "price", "shares"),
-    [("100", "50", 2), ("99.99", "50", 1), ("49.99", "50", 0), ("0", "50", 0), ("-100", "50", 0), ("1", "0.3", 3)],
+    [
+        ("100", "50", 2),
+        ("99.99", "50", 1),
+        ("49.99", "50", 0),
+        ("0", "50", 0),
+        ("0", "0", 0),
+        ("-100", "50", 0),
+        ("1", "0.3", 3),
+    ],
 )
 def test_room_buys_whole_shares_rounded_down_and_never_fewer_than_none(room: str, price: str, shares: int) -> None:
     assert shares_within(Decimal(room), Decimal(price)) == shares

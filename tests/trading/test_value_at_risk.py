@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.bars import Bar, BarSlice
+from trading.bars import Bar, BarSlice, Column
 from trading.market_window import LiveWindow
 from trading.risk_rules import TailRisk
 from trading.value_at_risk import BookScenarios, TailScenarios, TooLittleHistory
@@ -154,6 +154,9 @@ def test_too_little_history_is_no_estimate(confidence: str, bars: int, least: in
         tails.of_book(market.window, {}, "SPY")
     for minute in range(least):
         market.see(minute, SPY=100 + minute, QQQ=50)
+        if minute == 0:  # one bar has no return
+            with pytest.raises(TooLittleHistory, match="0 returns of SPY are known"):
+                tails.of_book(market.window, {}, "SPY")
     with pytest.raises(TooLittleHistory, match=f"{least - 1} returns of SPY are known, {least} are needed"):
         tails.of_book(market.window, {}, "SPY")
     market.see(least, SPY=100)
@@ -194,6 +197,34 @@ def test_bars_that_came_meanwhile_are_caught_up_with(pause: int) -> None:
         asked += pause
         found = tails.of_book(market.window, {}, "SPY").with_added(Decimal(1_000))
         assert same(found, tail_of(market.losses({"SPY": 1_000}, ("SPY",), 20), Decimal("0.1"), 1)), again
+
+
+class Read:
+    """A window that counts the bars that are read from it at once."""
+
+    def __init__(self, window: LiveWindow) -> None:
+        self._window = window
+        self.most = 0
+
+    def times(self, symbol: str, count: int) -> Column:
+        self.most = max(self.most, count)
+        return self._window.times(symbol, count)
+
+    def closes(self, symbol: str, count: int) -> Column:
+        self.most = max(self.most, count)
+        return self._window.closes(symbol, count)
+
+
+def test_a_new_bar_is_all_that_is_read() -> None:
+    market, tails = Market("SPY"), TailScenarios(20, Decimal("0.9"), 1)
+    for minute, close in enumerate(walk(8, 60)):
+        market.see(minute, SPY=close)
+        if minute < 30:
+            continue
+        for again in (False, True):
+            window = Read(market.window)
+            tails.of_book(window, {}, "SPY")  # type: ignore[arg-type]
+            assert window.most == (21 if minute == 30 and not again else 2)
 
 
 def test_a_bar_that_was_seen_is_not_added_again() -> None:
