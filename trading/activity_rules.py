@@ -102,6 +102,8 @@ def _tail(rule: str, limit: Decimal, view: RiskView, measure: Callable[[TailRisk
     if view.tail is None:
         raise ValueError("the tail of the book's returns was not estimated")
     tail, most = view.tail, limit * view.equity
+    if view.tail_at_most is not None and view.tail_at_most <= most:
+        return None
     risk = measure(tail(view.adding))
     if risk <= most:
         return None

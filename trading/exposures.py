@@ -47,10 +47,12 @@ class Exposures:
         self._take(intent, intent.quantity)
         self._count_in(symbol)
 
-    def opposing(self, symbol: str, side: Side) -> int:
-        """Shares of open orders of the symbol on the other side than ``side``."""
-        _, bought, sold, _ = self._shares.get(symbol, (0, 0, 0, ZERO))
-        return sold if side is Side.BUY else bought
+    def ordered(self, symbol: str, side: Side) -> tuple[int, int]:
+        """Shares of the symbol that are ordered on ``side``, and on the other one."""
+        shares = self._shares.get(symbol)
+        if shares is None:
+            return 0, 0
+        return (shares[1], shares[2]) if side is Side.BUY else (shares[2], shares[1])
 
     def besides(self, symbol: str) -> OtherPositions:
         """The book without ``symbol``."""

@@ -57,6 +57,7 @@ class OperatorDesk:
         self._account = account
         self._stops: list[EmergencyStop] = []
         self._waiting: dict[str, OperatorRequest] = {}
+        self._to_begin: list[tuple[Stop, Halt]] = []
         self._begun = 0
         self._alarm_after = timedelta(seconds=float(session.settings.stopping.alarm_after_seconds))
 
@@ -84,7 +85,10 @@ class OperatorDesk:
         """Go on with the stops that a restart interrupted."""
         for stop in self._ledger.unfinished_stops(self._account):
             steps = self._ledger.stop_steps(stop.stop_id)
-            self._stops.append(EmergencyStop(self._loop, stop, steps, self._alarm_after))
+            # One that came of a loss has its halt already.
+            halts = self._loop.gate.latches.standing
+            halt = next((halt for halt in halts if (halt.scope, halt.rule) == (stop.scope, stop.asked_by)), None)
+            self._stops.append(EmergencyStop(self._loop, stop, steps, self._alarm_after, halt))
 
     # Between two bars
 
@@ -95,12 +99,31 @@ class OperatorDesk:
             if request.request_id not in self._waiting:
                 self._serve(request)
 
-    def after_bar(self, halts: Sequence[Halt]) -> None:
-        """A bar is committed: stops go on, and a loss limit that has halted the account may close its positions."""
-        if self._session.settings.stopping.flatten_on_loss:
-            for halt in halts:
-                if not any(running.stop.scope == halt.scope for running in self._stops):
-                    self.stop(halt.scope, halt.reason, True, halt.rule, halt=halt)
+    def before_commit(self, halts: Sequence[Halt], entries: LedgerEntries) -> None:
+        """A loss limit has halted the account and is to close its positions: that is committed with the bar.
+
+        A session that dies right after the commit goes on with it as with any other stop.
+        """
+        self._to_begin = []
+        if not self._session.settings.stopping.flatten_on_loss:
+            return
+        stopped = {running.stop.scope for running in self._stops}
+        for halt in halts:
+            if halt.scope in stopped:
+                continue
+            stopped.add(halt.scope)
+            name = f"{self._session.session_id} {halt.halted_at.isoformat()} {halt.scope} {halt.rule}"
+            stop = self._new_stop(_id_of(name), halt.scope, halt.reason, True, halt.rule, halt.halted_at)
+            entries.stops.append(stop)
+            self._to_begin.append((stop, halt))
+
+    def after_bar(self) -> None:
+        """A bar is committed: stops go on, those that came with it begin."""
+        begun = [
+            EmergencyStop(self._loop, stop, alarm_after=self._alarm_after, halt=halt) for stop, halt in self._to_begin
+        ]
+        self._to_begin = []
+        self._stops += begun
         if self._stops:
             self._advance()
 
@@ -117,9 +140,8 @@ class OperatorDesk:
         at = self._session.session_time
         self._begun += 1
         if not stop_id:
-            name = f"{self._session.session_id} {at.isoformat()} {scope} {self._begun}"
-            stop_id = hashlib.blake2s(name.encode(), digest_size=16).hexdigest()
-        stop = Stop(stop_id, self._account, self._session.session_id, scope, reason, flatten, asked_by, at)
+            stop_id = _id_of(f"{self._session.session_id} {at.isoformat()} {scope} {self._begun}")
+        stop = self._new_stop(stop_id, scope, reason, flatten, asked_by, at)
         begun = EmergencyStop(self._loop, stop, alarm_after=self._alarm_after, halt=halt)
         self._stops.append(begun)
         self._go_on(begun)
@@ -132,6 +154,9 @@ class OperatorDesk:
             running.give_up(at, reason)
             self._tell_asker(running)
         self._stops.clear()
+
+    def _new_stop(self, stop_id: str, scope: str, reason: str, flatten: bool, asked_by: str, at: datetime) -> Stop:
+        return Stop(stop_id, self._account, self._session.session_id, scope, reason, flatten, asked_by, at)
 
     def _advance(self) -> None:
         for running in tuple(self._stops):
@@ -226,6 +251,10 @@ class OperatorDesk:
     def _answer(self, request: OperatorRequest, answer: Mapping[str, Any]) -> None:
         self._ledger.answer_request(request.request_id, answer, self._wall.now())
         _log.info("session_id=%s answered %s of %s", self._session.session_id, request.kind, request.asked_by)
+
+
+def _id_of(name: str) -> str:
+    return hashlib.blake2s(name.encode(), digest_size=16).hexdigest()
 
 
 def stop_answer(stopping: EmergencyStop) -> dict[str, Any]:

@@ -376,12 +376,14 @@ class OrchestratorAgent:
 
     def assess(self, decided: DecidedBar) -> AssessedBar:
         """Stage two of a bar (see ``ExecutionLoop.assess``)."""
-        return self.loop.assess(decided)
+        assessed = self.loop.assess(decided)
+        self.operator_desk.before_commit(assessed.halts, decided.entries)
+        return assessed
 
     def route(self, assessed: AssessedBar) -> RoutedBar:
         """Stage three of a bar (see ``ExecutionLoop.route``); a stop that is on its way goes on after it."""
         routed = self.loop.route(assessed)
-        self.operator_desk.after_bar(assessed.halts)
+        self.operator_desk.after_bar()
         return routed
 
     def end_of_session(self) -> None:

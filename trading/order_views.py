@@ -19,7 +19,7 @@ from trading.ports import MarketWindow
 from trading.risk_rules import RiskView, TailRisk
 from trading.risk_settings import RiskSettings
 from trading.sizing import average_true_range
-from trading.value_at_risk import TailScenarios
+from trading.value_at_risk import TailScenarios, TooLittleHistory
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -68,18 +68,19 @@ class OrderViews:
     def view_of(self, intent: OrderIntent, window: MarketWindow, assessment: Assessment) -> RiskView:
         """What the rules are shown of an order, beside what was approved before it in the same bar."""
         symbol, side, quantity, price = intent.symbol, intent.side, intent.quantity, intent.reference_price
-        tracker, router = self._tracker, self._router
-        open_orders = router.working_orders
+        tracker, open_orders = self._tracker, self._router.working_orders
         if assessment.exposures is None:
             assessment.exposures = Exposures(tracker, open_orders.values())
         exposures = assessment.exposures
         exposures.add_new(assessment.approved)
         position = tracker.quantity(symbol)
-        working = router.working_shares(symbol, side) if open_orders else 0
+        working, opposing = exposures.ordered(symbol, side)
         # Shares that a working order closes already cannot be closed again.
         reducing = min(max(-position * side.sign - working, 0), quantity)
         times = window.times(symbol, 2)
         closes = window.closes(symbol, 2)
+        exposed = max(position * side.sign, 0) + working
+        tail, at_most = self._tail(side, quantity - reducing, price, exposed, symbol, window)
         return RiskView(
             symbol=symbol,
             side=side,
@@ -94,7 +95,7 @@ class OrderViews:
             spread_bps=None,
             volatility_fraction=self._volatility(symbol, price, window),
             halted=self._latches.halted_for(symbol),
-            opposing=exposures.opposing(symbol, side),
+            opposing=opposing,
             previous_price=from_micros(int(closes[-2])) if len(closes) > 1 else None,
             limit_price=intent.limit_price,
             stop_price=intent.stop_price,
@@ -104,31 +105,36 @@ class OrderViews:
             session_date=self._hours.session_date,
             others=exposures.besides(symbol),
             activity=self._tape.before(intent, open_orders, assessment.ordered, len(assessment.approved)),
-            tail=None if self._tails is None else self._tail(symbol, side, price, position, window),
+            tail=tail,
+            tail_at_most=at_most,
         )
 
     def _tail(
-        self, symbol: str, side: Side, price: Decimal, position: int, window: MarketWindow
-    ) -> Callable[[int], TailRisk]:
-        """The book's tail with so many shares more in the order's direction, working orders of it filled; estimated when asked."""
-        tracker, tails = self._tracker, self._tails
+        self, side: Side, quantity: int, price: Decimal, exposed: int, symbol: str, window: MarketWindow
+    ) -> tuple[Callable[[int], TailRisk] | None, Decimal | None]:
+        """The book's tail with so many shares more in the order's direction, working orders of it filled; and its upper bound.
+
+        The tail is estimated when it is asked for, and raises ``TooLittleHistory``; the bound is not known then.
+        """
+        tails = self._tails
+        if tails is None:
+            return None, None
+        worth = {other: held * mark for other, held, mark in self._tracker.holdings if other != symbol}
         book = None
         told: dict[int, TailRisk] = {}
-        exposed = max(position * side.sign, 0) + self._router.working_shares(symbol, side)
 
         def with_added(shares: int) -> TailRisk:
             nonlocal book
-            if shares in told:
-                return told[shares]
-            if tails is None:
-                raise ValueError("no tail is estimated")
-            if book is None:
-                worth = {other: held * mark for other, held, mark in tracker.holdings if other != symbol}
-                book = tails.of_book(window, worth, symbol)
-            told[shares] = risk = book.with_added(side.sign * (exposed + shares) * price)
-            return risk
+            if shares not in told:
+                if book is None:
+                    book = tails.of_book(window, worth, symbol)
+                told[shares] = book.with_added(side.sign * (exposed + shares) * price)
+            return told[shares]
 
-        return with_added
+        try:
+            return with_added, tails.at_most(window, worth, symbol, (exposed + quantity) * price)
+        except TooLittleHistory:
+            return with_added, None
 
     def _free_cash(self, open_orders: Mapping[str, OpenOrder]) -> Decimal:
         """Equity that nothing is bound by: what positions of either side and working orders are worth is taken off.

@@ -69,7 +69,8 @@ class RiskView:
     ``previous_price`` the close before it, None where there is none. ``limit_price`` and ``stop_price`` are the order's own.
     ``average_volume``, ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell. ``missing_bars`` counts
     bars that did not come right before the decided one. ``halted`` and ``entries_closed`` say why no new risk is taken now,
-    None where it may be. ``tail`` tells the book's risk with so many of the adding shares; None where it is not limited.
+    None where it may be. ``tail`` tells the book's risk with so many of the adding shares, None where it is not limited;
+    ``tail_at_most`` is more than it can be with all of them, None where that is not known.
     """
 
     symbol: str
@@ -96,6 +97,7 @@ class RiskView:
     others: OtherPositions
     activity: Activity
     tail: Callable[[int], TailRisk] | None
+    tail_at_most: Decimal | None = None
 
     exposed: int = field(init=False)
     """Shares held and promised in the order's direction before it (never negative)."""

@@ -27,7 +27,7 @@ class TooLittleHistory(Exception):
 class _Track:
     """The newest returns of one symbol with the opens of their bars, side by side: adding one costs the same however many are kept."""
 
-    __slots__ = ("_count", "_digest", "_end", "_times", "_values", "newest")
+    __slots__ = ("_count", "_digest", "_end", "_times", "_values", "largest", "newest")
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -36,6 +36,8 @@ class _Track:
         self._values = np.empty(2 * count, dtype=np.float64)
         self._digest = 0
         self.newest = -1
+        self.largest = 0.0
+        """The largest of the returns that are kept, whatever its sign."""
 
     def __len__(self) -> int:
         return min(self._end, self._count)
@@ -81,12 +83,17 @@ class _Track:
             self._times[:kept] = self._times[-kept:].copy()
             self._values[:kept] = self._values[-kept:].copy()
             self._end = kept
-        if self._end >= self._count:
-            self._digest -= hash((int(self._times[self._end - self._count]),))
-        self._digest += hash((time,))
         self._times[self._end] = time
         self._values[self._end] = value
         self._end += 1
+        self._digest += hash((time,))
+        size, gone = abs(value), self._end - 1 - self._count
+        if size > self.largest:
+            self.largest = size
+        if gone >= 0:
+            self._digest -= hash((int(self._times[gone]),))
+            if abs(self._values[gone]) >= self.largest:
+                self.largest = float(np.abs(self.values).max())
 
 
 class TailScenarios:
@@ -98,6 +105,16 @@ class TailScenarios:
         self._scale = math.sqrt(horizon_bars)
         self._tracks: dict[str, _Track] = {}
         self.least = min(math.ceil(1 / self._beyond), bars)
+
+    def at_most(self, window: MarketWindow, worth: Mapping[str, Decimal], symbol: str, own: Decimal) -> Decimal:
+        """What a book can lose at the very most in any scenario, ``own`` (signed money) of ``symbol`` included.
+
+        Each position at its own worst bar, whatever its sign: more than the tail, and told at once. Raises ``TooLittleHistory``.
+        """
+        loss = abs(float(own)) * self._returns(window, symbol).largest
+        for other, amount in worth.items():
+            loss += abs(float(amount)) * self._returns(window, other).largest
+        return _money(loss * self._scale)
 
     def of_book(self, window: MarketWindow, worth: Mapping[str, Decimal], symbol: str) -> "BookScenarios":
         """Scenarios of positions worth ``worth`` (signed money by symbol) to which some of ``symbol`` may be added.

@@ -59,7 +59,7 @@ def others(gross: int | str, up: int | str, down: int | str, count: int, held: b
 def test_an_empty_account_holds_nothing_besides() -> None:
     empty = Exposures(book({}), [])
     assert empty.besides("SPY") == others(0, 0, 0, 0)
-    assert empty.opposing("SPY", BUY) == empty.opposing("SPY", SELL) == 0
+    assert empty.ordered("SPY", BUY) == empty.ordered("SPY", SELL) == (0, 0)
 
 
 def test_longs_and_shorts_add_up_in_gross_and_cancel_out_in_net() -> None:
@@ -138,15 +138,15 @@ def test_orders_that_protect_a_position_are_left_out() -> None:
     child = working("SPY", SELL, 500, parent_id="o")
     held = Exposures(book({"SPY": 30}), [child])
     assert held.besides("IWM") == others(300, 300, 300, 1)
-    assert held.opposing("SPY", BUY) == 0
+    assert held.ordered("SPY", BUY)[1] == 0
 
 
 def test_orders_of_the_other_side_are_told() -> None:
     orders = [working("SPY", BUY, 5), working("SPY", BUY, 6), working("SPY", SELL, 7), working("QQQ", SELL, 9)]
     held = Exposures(book({"SPY": 30}), orders)
-    assert held.opposing("SPY", SELL) == 11
-    assert held.opposing("SPY", BUY) == 7
-    assert (held.opposing("QQQ", SELL), held.opposing("QQQ", BUY)) == (0, 9)
+    assert held.ordered("SPY", SELL)[1] == 11
+    assert held.ordered("SPY", BUY)[1] == 7
+    assert (held.ordered("QQQ", SELL)[1], held.ordered("QQQ", BUY)[1]) == (0, 9)
 
 
 def test_approved_orders_are_counted_once_however_often_they_are_shown() -> None:
