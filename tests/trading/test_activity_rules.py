@@ -221,6 +221,24 @@ def test_a_book_beyond_its_limit_takes_nothing_that_would_not_bring_it_back(allo
     assert allowed(ValueAtRisk(Decimal("0.01")), quantity=150, tail=at_the_limit) == 100
 
 
+@pytest.mark.parametrize(
+    ("at_most", "estimated"), [("999.99", False), ("1000", False), ("1000.000001", True), (None, True)]
+)
+@pytest.mark.parametrize("rule", [ValueAtRisk(Decimal("0.01")), ExpectedShortfall(Decimal("0.01"))])
+def test_a_book_that_cannot_lose_so_much_is_not_estimated(
+    allowed, rule: Rule, at_most: str | None, estimated: bool
+) -> None:
+    asked: list[int] = []
+
+    def risk(shares: int) -> TailRisk:
+        asked.append(shares)
+        return TailRisk(Decimal(1), Decimal(1))
+
+    bound = None if at_most is None else Decimal(at_most)
+    assert allowed(rule, tail=risk, tail_at_most=bound) is None
+    assert asked == ([100] if estimated else [])
+
+
 def test_only_the_shares_that_add_are_estimated(allowed) -> None:
     assert allowed(ValueAtRisk(Decimal("0.01")), quantity=500, adding=100, tail=tail("10")) is None
 
@@ -260,6 +278,9 @@ TURNOVERS = [HourlyTurnover(Decimal(1_000)), DailyTurnover(Decimal(1_000))]
         *((rule, {"tail": no_history}) for rule in TAILS),
         *((rule, {"tail": tail("NaN")}) for rule in TAILS),
         *((rule, {"tail": tail("1"), "equity": NOT_A_NUMBER}) for rule in TAILS),
+        *((rule, {"tail": tail("1"), "tail_at_most": NOT_A_NUMBER}) for rule in TAILS),
+        *((rule, {"tail": no_history, "tail_at_most": None}) for rule in TAILS),
+        *((rule, {"tail": None, "tail_at_most": Decimal(0)}) for rule in TAILS),
         *((rule, {"tail": tail("1"), "equity": Decimal(0)}) for rule in TAILS),
         *((rule, {"tail": tail("1"), "equity": Decimal(-1)}) for rule in TAILS),
         *((rule, {"equity": NOT_A_NUMBER}) for rule in TURNOVERS),

@@ -149,6 +149,14 @@ def test_orders_of_the_other_side_are_told() -> None:
     assert (held.ordered("QQQ", SELL)[1], held.ordered("QQQ", BUY)[1]) == (0, 9)
 
 
+def test_orders_of_its_own_side_are_told_beside_them() -> None:
+    held = Exposures(book({"SPY": 30}), [working("SPY", BUY, 5), working("SPY", SELL, 7, filled=2)])
+    assert (held.ordered("SPY", BUY), held.ordered("SPY", SELL)) == ((5, 7), (7, 5))
+    held.add_new([approved("SPY", BUY, 4)])
+    assert held.ordered("SPY", BUY) == (9, 7)
+    assert held.ordered("IWM", BUY) == (0, 0)
+
+
 def test_approved_orders_are_counted_once_however_often_they_are_shown() -> None:
     held = Exposures(book({"SPY": 30}), [])
     bar = [approved("SPY", BUY, 5)]

@@ -199,6 +199,45 @@ def test_bars_that_came_meanwhile_are_caught_up_with(pause: int) -> None:
         assert same(found, tail_of(market.losses({"SPY": 1_000}, ("SPY",), 20), Decimal("0.1"), 1)), again
 
 
+# What a book can lose at the very most
+
+
+def test_a_book_loses_at_most_every_position_at_its_own_worst_bar() -> None:
+    market, tails = Market("SPY", "QQQ"), TailScenarios(20, Decimal("0.5"), 4)
+    for minute, (spy, qqq) in enumerate((("100", "100"), ("90", "103"), ("99", "103"), ("99", "100"))):
+        market.see(minute, SPY=spy, QQQ=qqq)
+    # SPY moved by a tenth at most, QQQ by 3%; over four bars twice that, whatever the signs.
+    assert same_money(tails.at_most(market.window, {}, "SPY", Decimal(1_000)), 200)
+    assert same_money(tails.at_most(market.window, {}, "SPY", Decimal(-1_000)), 200)
+    assert same_money(tails.at_most(market.window, {"QQQ": Decimal(-5_000)}, "SPY", Decimal(1_000)), 500)
+    assert same_money(tails.at_most(market.window, {"QQQ": Decimal(5_000)}, "SPY", Decimal(0)), 300)
+
+
+def same_money(found: Decimal, expected: float) -> bool:
+    return math.isclose(float(found), expected, rel_tol=1e-9, abs_tol=2e-6)
+
+
+@pytest.mark.parametrize("bars", [20, 21, 35])
+def test_a_wild_bar_counts_until_it_is_out_of_sight(bars: int) -> None:
+    market, tails = Market("SPY"), TailScenarios(bars, Decimal("0.9"), 1)
+    for minute, close in enumerate(walk(9, 150)):
+        market.see(minute, SPY=close * (3 if minute in (31, 90, 91) else 1))
+        if minute < 15:
+            continue
+        largest = max(abs(value) for value in market.returns("SPY", bars).values())
+        assert same_money(tails.at_most(market.window, {}, "SPY", Decimal(1_000)), 1_000 * largest)
+
+
+def test_without_history_there_is_no_bound() -> None:
+    market, tails = Market("SPY", "QQQ"), TailScenarios(20, Decimal("0.5"), 1)
+    for minute in range(3):
+        market.see(minute, SPY=100 + minute)
+    with pytest.raises(TooLittleHistory, match="of QQQ"):
+        tails.at_most(market.window, {"QQQ": Decimal(1)}, "SPY", Decimal(1))
+    with pytest.raises(TooLittleHistory, match="of QQQ"):
+        tails.at_most(market.window, {}, "QQQ", Decimal(1))
+
+
 class Read:
     """A window that counts the bars that are read from it at once."""
 
@@ -297,3 +336,9 @@ def test_whatever_comes_and_whenever_it_is_asked_the_tail_is_the_plain_one(
             found = tails.of_book(market.window, held, "SPY").with_added(Decimal(3_000))
             losses = market.losses({**worth, "SPY": 3_000}, names, bars)
             assert same(found, tail_of(losses, 1 - Decimal(confidence), 9))
+            at_most = tails.at_most(market.window, held, "SPY", Decimal(3_000))
+            assert at_most >= found.expected_shortfall >= found.value_at_risk
+            largest = {name: max(map(abs, market.returns(name, bars).values())) for name in names}
+            assert same_money(
+                at_most, 3 * sum(abs(amount) * largest[name] for name, amount in {**worth, "SPY": 3_000}.items())
+            )
