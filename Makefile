@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test crash-test lint format bench bench-peers rl constraints clean
+.PHONY: help session test crash-test mutants lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | crash-test | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | crash-test | mutants | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -34,6 +34,17 @@ test: $(VENV)/.dev
 KILLS := 500
 crash-test: $(VENV)/.dev
 	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
+
+MUTANTS := .venv-mutants
+
+$(MUTANTS)/.installed: tests/mutation/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" -r $<
+	@touch $@
+
+# Every rule of risk is made wrong in two thousand ways, one at a time, and a test has to notice: about ten minutes.
+mutants: $(MUTANTS)/.installed
+	$(MUTANTS)/bin/python tests/mutation/run.py $(if $(FRESH),--fresh) $(MODULES)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -71,4 +82,4 @@ constraints:
 	@mv constraints.new constraints.txt && rm -rf $(VENV)-constraints
 
 clean:
-	rm -rf $(VENV) $(VENV)-* .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info build
+	rm -rf $(VENV) $(VENV)-* .mutants .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info build
