@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from trading.closing_out import FLATTEN_RULE
+from trading.closing_steps import ClosingStep
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop
 from trading.errors import Halted
@@ -59,6 +61,7 @@ class OperatorDesk:
         self._waiting: dict[str, OperatorRequest] = {}
         self._to_begin: list[tuple[Stop, Halt]] = []
         self._begun = 0
+        self._closed_without_bars = False
         self._alarm_after = timedelta(seconds=float(session.settings.stopping.alarm_after_seconds))
 
     # Before the first bar
@@ -94,6 +97,7 @@ class OperatorDesk:
 
     def attend(self) -> None:
         """Go on with stops, and answer what is asked."""
+        self._close_without_bars()
         self._advance()
         for request in self._ledger.requests():
             if request.request_id not in self._waiting:
@@ -157,6 +161,31 @@ class OperatorDesk:
 
     def _new_stop(self, stop_id: str, scope: str, reason: str, flatten: bool, asked_by: str, at: datetime) -> Stop:
         return Stop(stop_id, self._account, self._session.session_id, scope, reason, flatten, asked_by, at)
+
+    def _close_without_bars(self) -> None:
+        """Flatten before the close where the bars whose end would do it do not come: data stops, and the clock does not.
+
+        Only where the session runs in real time: a rehearsal's bars may lag behind its clock.
+        """
+        if self._closed_without_bars or self._session.settings.session.pace != "live":
+            return
+        gate, length, at = self._loop.gate, self._loop.bar_length, self._session.session_time
+        begins = gate.closing.begin_of(ClosingStep.FLATTEN)
+        last = self._loop.last_bar_time
+        if at < begins + 2 * length or (last is not None and last + length >= begins):
+            return
+        self._closed_without_bars = True
+        if not gate.has_anything_open:
+            return
+        reason = (
+            f"no bar has come since {self._loop.hours.local(last + length):%H:%M}, and the session closes"
+            if last
+            else "no bar has come"
+        )
+        halt = Halt(
+            f"account:{self._account}", reason, at, self._loop.hours.closes_at, self._session.session_id, FLATTEN_RULE
+        )
+        self.stop(halt.scope, reason, True, FLATTEN_RULE, halt=halt)
 
     def _advance(self) -> None:
         for running in tuple(self._stops):

@@ -199,6 +199,11 @@ class RiskGate:
         """Whether all that an open order can still fill reduces the position, or protects what its parent opens."""
         return self._closing_out.only_exits(order)
 
+    @property
+    def has_anything_open(self) -> bool:
+        """Whether a position is held or an order works."""
+        return bool(self._tracker.held_symbols or self._router.get_open_orders())
+
     def left_open(self, bar_time: datetime) -> list[RiskCheck]:
         """An alarm for each position that is open after the close though none should be; ``bar_time`` is the last bar's."""
         return self._closing_out.left_open(bar_time)

@@ -347,6 +347,32 @@ def test_what_was_asked_for_while_nobody_was_there_is_obeyed_before_the_first_ba
         assert desk.store.ledger.requests() == []
 
 
+@pytest.mark.parametrize(("minutes_to_close", "closed"), [(4, False), (3, True)])
+def test_positions_are_closed_by_the_clock_where_no_bars_come_any_more(
+    at_desk: MakeDesk, tape: type, tmp_path: Path, minutes_to_close: int, closed: bool
+) -> None:
+    # Flattened is from 15:55 on; the bars that end then and a minute later are waited for.
+    live: dict[str, Any] = {**HUNDRED, "session": {"pace": "live"}, "closing": {"hold_overnight": False}}
+    lines: list[Line] = []
+
+    def line(paper: PaperBroker) -> Line:
+        lines.append(Line(paper))
+        return lines[0]
+
+    with at_desk(MONDAY, source=tape(bars(5)), decider=BuyAndHold(), wrap=line, **live) as desk:
+        agent = begun(desk)
+        for _ in trading(agent):
+            pass
+        agent._ports.clock.wait_until(desk.hours.closes_at - minutes_to_close * A_MINUTE)
+        agent.attend()
+        agent.attend()
+        assert [str(intent.side) for intent in lines[0].sent] == ["BUY", "SELL"][: 1 + closed]
+        ended(agent)
+    # Nothing trades without bars here: what is left is an alarm.
+    assert rows(tmp_path, "SELECT count(*) FROM risk_checks WHERE verdict = 'ALARM'") == [(1,)]
+    assert rows(tmp_path, "SELECT rule FROM halts") == ([("flatten_before_close",)] if closed else [])
+
+
 def test_limits_change_between_two_bars_and_are_kept_over_a_restart(
     at_desk: MakeDesk, tape: type, tmp_path: Path
 ) -> None:
