@@ -9,7 +9,7 @@ from typing import Any
 
 import children
 import same_rows
-from market_days import ACCOUNT_FILE, ALL_DAYS, LEDGER, MarketDays, halt_everything
+from market_days import ACCOUNT_FILE, ALL_DAYS, LEDGER, OPERATOR_ASKED, MarketDays, halt_everything
 from moments_of_death import PLACES, Death
 from same_rows import Table
 
@@ -33,7 +33,7 @@ _DANGEROUS = frozenset(
 )
 """Where a crash would double or lose something: every second kill at a named point comes there."""
 _DIED_AT_RANDOM = "at random"
-_LEFT_BEHIND = frozenset({LEDGER.name, ACCOUNT_FILE.name, children.DIARY})
+_LEFT_BEHIND = frozenset({LEDGER.name, ACCOUNT_FILE.name, OPERATOR_ASKED.name, children.DIARY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def undisturbed(name: str, home: Path) -> Undisturbed:
             raise children.ChildDied(
                 f"undisturbed, {days.name!r} ended with {end.exit_code}: {end.told[-2:]} in {home}"
             )
-    seen = children.look(home, at_the_end=True)
+    seen = children.look(home, at_the_end=True, must_be_flat=days.ends_flat)
     wrong = [one["text"] for end in ends for one in end.told if one["what"] == "violation"] + seen.violations
     idle = [what for what in days.must_have if not seen.activity.get(what)]
     if wrong or idle:
@@ -153,11 +153,14 @@ def _trade(trading: _Trading) -> None:
         if outcome.violations:
             return
         outcome.sessions += 1
-    seen = children.look(home, at_the_end=True, sent_while_halted=trading.sent_while_halted)
+    seen = children.look(
+        home, at_the_end=True, sent_while_halted=trading.sent_while_halted, must_be_flat=days.ends_flat
+    )
     outcome.orders, outcome.fills = seen.activity.get("orders", 0), seen.activity.get("fills", 0)
     outcome.violations += seen.violations
-    if not days.halted_on_the_way:
-        outcome.violations += list(same_rows.differences(trading.reference.tables, seen.tables))
+    if not (days.halted_on_the_way or days.operator_stops):
+        only = same_rows.AFTER_A_STOP if days.ends_flat else None
+        outcome.violations += list(same_rows.differences(trading.reference.tables, seen.tables, only))
     outcome.violations += list(left_behind(home))
 
 

@@ -26,7 +26,7 @@ import one_session
 from market_days import ACCOUNT_FILE, LEDGER, MarketDays
 from moments_of_death import Death, Watch, place_of
 from same_rows import Table, all_tables
-from truths import agreement_of, beyond_broker, half_done, sent_and_adding
+from truths import agreement_of, beyond_broker, half_done, not_stopped, sent_and_adding
 
 from storage.store import open_store
 
@@ -91,7 +91,13 @@ def start(
             select.select([gate], [], [])
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-        code = one_session.trade(days.settings, day, watch, small_account=largest_file is not None)
+        code = one_session.trade(
+            days.settings,
+            day,
+            watch,
+            small_account=largest_file is not None,
+            operator_stops=days.operator_stops,
+        )
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         watch.note("survived", visits=watch.visits, seconds=watch.seconds)
@@ -135,17 +141,18 @@ class Seen:
     activity: dict[str, int]
 
 
-def look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str] = ()) -> Seen:
+def look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str] = (), must_be_flat: bool = False) -> Seen:
     """Judge the files as they lie in ``home`` in a child of its own, without touching them.
 
-    ``sent_while_halted``: orders that were first sent while everything was halted.
+    ``sent_while_halted``: orders that were first sent while everything was halted. ``must_be_flat``: what was stopped has
+    to be by now.
     """
     reading, writing = os.pipe()
 
     def work() -> int:
         os.close(reading)
         with os.fdopen(writing, "wb") as answer:
-            pickle.dump(_look(home, at_the_end, sent_while_halted), answer)
+            pickle.dump(_look(home, at_the_end, sent_while_halted, must_be_flat), answer)
         return 0
 
     pid = _fork(work, home / DIARY)
@@ -182,7 +189,7 @@ class ChildDied(Exception):
     """A child ended in a way that is nobody's plan."""
 
 
-def _look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str]) -> Seen:
+def _look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str], must_be_flat: bool) -> Seen:
     """Opens copies: whoever opens a file replays its log, and that is for the next session to do."""
     if not (home / LEDGER).exists():
         if (home / ACCOUNT_FILE).exists():
@@ -198,6 +205,8 @@ def _look(home: Path, at_the_end: bool, sent_while_halted: Iterable[str]) -> See
             violations = [*half_done(rows), *beyond_broker(rows, account), *sent_and_adding(rows, sent_while_halted)]
             if at_the_end:
                 violations += list(agreement_of(rows, account))
+            if must_be_flat:
+                violations += list(not_stopped(rows, account))
             last_bars = {
                 name: last.isoformat()
                 for name, last in rows("SELECT session_id, last_bar_time FROM sessions WHERE last_bar_time IS NOT NULL")
@@ -215,10 +224,14 @@ def _activity(rows: Callable[[str], Any]) -> dict[str, int]:
             (SELECT count(*) FROM orders WHERE status = 'CANCELLED'), (SELECT count(*) FROM halts),
             (SELECT count(*) FROM (
                 SELECT symbol FROM fills WHERE session_id = (SELECT arg_min(session_id, session_date) FROM sessions)
-                GROUP BY 1 HAVING sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) <> 0))
+                GROUP BY 1 HAVING sum(CASE side WHEN 'BUY' THEN quantity ELSE -quantity END) <> 0)),
+            (SELECT count(*) FROM risk_checks WHERE verdict = 'FLATTENED'),
+            (SELECT count(*) FROM risk_checks WHERE rule = 'entries_withdrawn'),
+            (SELECT count(*) FROM stops)
         """
     )
     names = ("sessions", "orders", "fills", "partial fill", "cancel", "halt", "carried position")
+    names += ("flattened", "withdrawn", "stop")
     return dict(zip(names, counted, strict=True))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from market_days import ACCOUNT_FILE
+from market_days import ACCOUNT_FILE, ask_for_a_stop
 from moments_of_death import Watch, Watched, WatchedHand
 from truths import agreement_of
 
@@ -17,9 +17,12 @@ from trading.sessions import SessionState
 from trading.settings import Settings
 
 
-def trade(settings: Settings, day: date, watch: Watch, small_account: bool = False) -> int:
+def trade(
+    settings: Settings, day: date, watch: Watch, small_account: bool = False, operator_stops: bool = False
+) -> int:
     """Trade the session to its end; returns the exit code that the terminal would give. Never raises.
 
+    Between two bars it hears what it is asked for; with ``operator_stops`` somebody asks it to stop.
     With ``small_account`` the broker's file folds its log in at once, so that a limit on sizes meets the ledger first.
     """
     try:
@@ -29,7 +32,15 @@ def trade(settings: Settings, day: date, watch: Watch, small_account: bool = Fal
             watch.reach("after", "opening the files")
             if small_account:
                 desk.agent._ports.broker._file._connection.execute("PRAGMA wal_autocheckpoint = 1")  # type: ignore[attr-defined]
-            summary = _watched(desk, watch).run_session()
+            agent = _watched(desk, watch)
+
+            def between_two_bars() -> bool:
+                if operator_stops:
+                    ask_for_a_stop(agent.loop.last_bar_time)
+                agent.attend()
+                return False
+
+            summary = agent.run_session(between_two_bars)
             # SQLite and DuckDB fold their logs into their files when they are closed.
             watch.reach("before", "closing the files")
             watch.reach("during", "closing the files")

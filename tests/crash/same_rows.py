@@ -10,8 +10,19 @@ WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied
 COUNTS_OF_TRIES = frozenset({"attempts"})
 """How often something was tried: a crash is a reason to try again."""
 
-RECORDS_OF_RESTARTS = frozenset({"reconciliations", "discrepancies", "session_leases", "repairs"})
-"""Tables whose very purpose is to tell one start from another."""
+RECORDS_OF_RESTARTS = frozenset(
+    {"reconciliations", "discrepancies", "session_leases", "repairs", "stop_steps", "operator_requests"}
+)
+"""Tables whose very purpose is to tell one start from another.
+
+A stop counts its passes, and each restart is one more: it asks for cancels and looks at the broker again. What a person asked
+for has an id of chance.
+"""
+
+AFTER_A_STOP = frozenset({"stops", "halts"})
+"""What is equal where a stop was killed on its way: that it was begun, why, and that it succeeded. When it ended is not (the
+column ``ended_at``): a restart may need another bar. Its orders are not either: they are named after the pass that sent them,
+because an earlier pass's order may be cancelled and must not be taken for sent."""
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -35,9 +46,12 @@ def all_tables(rows: Rows, apart_from: frozenset[str] = frozenset()) -> dict[str
     }
 
 
-def differences(undisturbed: dict[str, Table], disturbed: dict[str, Table]) -> Iterator[str]:
-    """In words, the first difference of each table that has one."""
-    for name in sorted(undisturbed.keys() | disturbed.keys()):
+def differences(
+    undisturbed: dict[str, Table], disturbed: dict[str, Table], only: frozenset[str] | None = None
+) -> Iterator[str]:
+    """In words, the first difference of each table (of ``only``) that has one."""
+    names = undisturbed.keys() | disturbed.keys()
+    for name in sorted(names if only is None else names & only):
         columns, expected = undisturbed.get(name, ((), []))
         columns_there, found = disturbed.get(name, ((), []))
         if columns != columns_there:

@@ -45,7 +45,11 @@ _ALWAYS = {
     """,
     "an order event has no order": "SELECT client_order_id FROM order_events ANTI JOIN orders USING (client_order_id)",
     "two orders of one bar and symbol": """
-        SELECT session_id, bar_time, symbol, count(*) FROM orders GROUP BY 1, 2, 3 HAVING count(*) > 1
+        SELECT session_id, bar_time, symbol, count(*) FROM orders
+        -- A stop closes with orders of its own, over and over until nothing is left; that they only reduce is asked below.
+        WHERE NOT EXISTS (FROM halts WHERE halts.session_id = orders.session_id AND halted_at <= created_at)
+            AND NOT EXISTS (FROM stops WHERE stops.session_id = orders.session_id AND started_at <= created_at)
+        GROUP BY 1, 2, 3 HAVING count(*) > 1
     """,
     "cash and market value do not make the equity": """
         SELECT bar_time, cash, market_value, equity FROM equity WHERE cash + market_value <> equity
@@ -111,6 +115,26 @@ def sent_and_adding(rows: Rows, orders: Iterable[str]) -> Iterator[str]:
     found = [row for row in rows(_NOT_ONLY_REDUCING) if row[0] in asked] if asked else []
     if found:
         yield f"orders that were first sent after everything was halted and do not only reduce: {_shown(found)}"
+
+
+def not_stopped(rows: Rows, account_file: Path) -> Iterator[str]:
+    """What is left of an account that was stopped and flattened; nothing when the stop has done its work."""
+    if not rows("FROM halts WHERE cleared_at IS NULL"):
+        yield "nothing is halted"
+    if not rows("FROM stops"):
+        yield "no stop was begun"
+    if held := rows("SELECT symbol, quantity FROM positions WHERE quantity <> 0"):
+        yield f"positions are held after a stop: {_shown(held)}"
+    if working := rows("SELECT client_order_id, status FROM open_orders"):
+        yield f"orders are open after a stop: {_shown(working)}"
+    if unfinished := rows("SELECT stop_id, state, ended_at FROM stops WHERE state <> 'SUCCEEDED' OR ended_at IS NULL"):
+        yield f"stops are not shown to be done: {_shown(unfinished)}"
+    _, executions = broker_facts(account_file)
+    held_there: dict[str, int] = {}
+    for _, symbol, side, quantity, *_ in executions.values():
+        held_there[symbol] = held_there.get(symbol, 0) + (quantity if side == "BUY" else -quantity)
+    if any(held_there.values()):
+        yield f"the broker holds {held_there} after a stop"
 
 
 def beyond_broker(rows: Rows, account_file: Path) -> Iterator[str]:
