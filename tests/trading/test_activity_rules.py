@@ -307,3 +307,9 @@ def test_the_least_equity_is_equity(risk_view) -> None:
     # 5,000 and 2,000 of it.
     assert DailyTurnover(Decimal(1)).object_to(little).observed == 10_000
     assert ValueAtRisk(Decimal("0.01")).object_to(little).observed == 4_000
+
+
+@pytest.mark.parametrize("rule", TAILS)
+def test_a_tail_that_nobody_estimated_is_a_fault_that_says_so(risk_view, rule: Rule) -> None:
+    with pytest.raises(ValueError, match=r"^the tail of the book's returns was not estimated$"):
+        rule.object_to(risk_view(tail=None))

@@ -388,6 +388,12 @@ def interfere(agent: Any, what: str, at: datetime) -> None:
 # a. Hard limits
 
 
+def worth_after(held: int, working: list[tuple[Order, int]], price: Decimal) -> Decimal:
+    """What a position is worth once these orders of its own direction filled, at the worst price that they allow."""
+    shares = held + sum(left for _, left in working)
+    return shares * max([price, *(order.worst for order, _ in working)] if shares > 0 else [price])
+
+
 def no_limit_is_broken(told: Told, risk: RiskSettings, allow_short: bool) -> None:
     for at in sorted({order.sent_at for order in told.orders}):
         adding = [order for order in told.orders if order.sent_at == at and told.adds(order)]
@@ -398,12 +404,7 @@ def no_limit_is_broken(told: Told, risk: RiskSettings, allow_short: bool) -> Non
             held = told.position(order.symbol, at) * order.side.sign
             working = told.open_of(order.symbol, order.side, at)
             after = held + sum(left for _, left in working)
-            price = told.close(order.symbol, at)
-            value = (
-                max(held, 0) * price
-                + sum(left * max(one.worst, price) for one, left in working)
-                + min(held, 0) * max([price, *(one.worst for one, _ in working)])
-            )
+            value = worth_after(held, working, told.close(order.symbol, at))
             opened = min(order.quantity, after)
             assert allow_short or order.side is Side.BUY
             assert opened <= risk.max_order_shares
@@ -420,16 +421,11 @@ def no_limit_is_broken(told: Told, risk: RiskSettings, allow_short: bool) -> Non
             if not (held or buys or sales):
                 continue
             price = told.close(symbol, at)
-            up = held * price + sum(left * max(one.worst, price) for one, left in buys)
-            down = held * price - sum(left * max(one.worst, price) for one, left in sales)
+            up, down = worth_after(held, buys, price), worth_after(-held, sales, price)
             gross[symbol] = abs(up), abs(down)
             # What only reduces is never refused, so it is not asked how the book leans after it.
-            net_up += held * price + sum(
-                left * max(one.worst, price) for one, left in buys if one.sent_at < at or one in adding
-            )
-            net_down += held * price - sum(
-                left * max(one.worst, price) for one, left in sales if one.sent_at < at or one in adding
-            )
+            net_up += worth_after(held, [one for one in buys if one[0].sent_at < at or one[0] in adding], price)
+            net_down -= worth_after(-held, [one for one in sales if one[0].sent_at < at or one[0] in adding], price)
             # What is bound: shorts twice (their proceeds are no money to spend), and orders beyond what they close.
             bought, sold = sum(left for _, left in buys), sum(left for _, left in sales)
             opened = max(bought - max(-held, 0), 0) + max(sold - max(held, 0), 0)
