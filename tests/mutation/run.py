@@ -43,7 +43,8 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", default=MODULES, metavar="module", help=f"of {', '.join(MODULES)}")
     wanted = parser.parse_args()
     prepare(wanted.modules, wanted.fresh)
-    mutmut("run", "--max-children", str(PROCESSES))
+    # It draws a line for every mutant: of use to somebody who watches, and to nobody else.
+    mutmut("run", "--max-children", str(PROCESSES), heard=not sys.stdout.isatty())
     return tell(wanted.modules)
 
 
