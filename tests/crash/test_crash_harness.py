@@ -24,7 +24,7 @@ def harness(*options: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_killed_sessions_come_to_what_undisturbed_ones_do(tmp_path: Path) -> None:
-    options = ["--kills", "40", "--races", "3", "--full-disks", "3", "--seconds", "60"]
+    options = ["--kills", "40", "--races", "3", "--full-disks", "3", "--seconds", "120"]
 
     done = harness(*options, "--seed", SEED, "--home", str(tmp_path))
 
@@ -48,7 +48,7 @@ from trading.settings import parse_settings
 for name, symbol in (("one", "AAA"), ("same", "AAA"), ("other", "BBB")):
     os.mkdir(name)
     settings = {"session": {"symbols": [symbol], "timeframe": "30min"}, "feed": {"kind": "synthetic"},
-                "policy": {"name": "buy_and_hold"}, "store": {"path": f"{name}/ledger.duckdb"}}
+                "policy": {"name": "buy_and_hold"}, "closing": {"hold_overnight": True}, "store": {"path": f"{name}/ledger.duckdb"}}
     with assemble(parse_settings(settings, "the test"), date(2026, 1, 5)) as desk:
         desk.agent.run_session()
 """

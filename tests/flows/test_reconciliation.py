@@ -23,6 +23,7 @@ def settings(tmp_path: Path) -> Settings:
         {
             "session": {"timeframe": "30min", "symbols": ["AAA"]},
             "policy": {"name": "buy_and_hold"},
+            "closing": {"hold_overnight": True},  # one order and one fill, to lose
             "feed": {"kind": "synthetic"},
             "store": {"path": str(tmp_path / "ledger.duckdb")},
         },

@@ -75,8 +75,9 @@ def test_a_recorded_day_is_traded_and_answered_with_one_object(openbell_process:
     assert list(outcome.answer) == KEYS
     told = {key: outcome.answer[key] for key in ("session_date", "mode", "state", "bars", "fills", "halted")}
     assert told == {
-        "session_date": "2011-01-18", "mode": "recorded", "state": "COMPLETED", "bars": 390, "fills": 1, "halted": False
+        "session_date": "2011-01-18", "mode": "recorded", "state": "COMPLETED", "bars": 390, "fills": 2, "halted": False
     }  # fmt: skip
+    # Bought, and closed before the close.
 
 
 @pytest.mark.usefixtures("prefect_server")
