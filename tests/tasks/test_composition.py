@@ -120,7 +120,7 @@ def test_a_session_that_was_stopped_is_the_next_one(tmp_path: Path) -> None:
 
 
 def test_another_strategy_goes_on_where_the_account_stands(tmp_path: Path) -> None:
-    holding = quick(tmp_path, policy={"name": "buy_and_hold"})
+    holding = quick(tmp_path, policy={"name": "buy_and_hold"}, closing={"hold_overnight": True})
     with assemble(holding, None) as desk:
         assert desk.agent.run_session().fills == 1
     with assemble(quick(tmp_path), None) as desk:
