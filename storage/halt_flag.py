@@ -154,7 +154,7 @@ def _arguments(told: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "scope": scope if scope and _SCOPE.fullmatch(scope) else "all",
         "reason": _words(told.get("reason")) or f"halt file {name}",
-        "flatten": told.get("flatten") in (True, "true", "yes"),
+        "flatten": str(told.get("flatten")).strip().lower() in ("true", "1", "yes", "on"),
         "minutes": minutes if lasts else None,
     }
 

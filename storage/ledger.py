@@ -5,7 +5,7 @@ The rule: a method that writes is one transaction, and writing the same facts ag
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from storage import risk_history
@@ -198,9 +198,18 @@ class DuckLedger:
         """The session of the account that was started first on an exchange date and processed a bar; None without one."""
         return risk_history.first_session_of(self._connection, account, session_date)
 
-    def last_bar_time(self, account: str) -> datetime | None:
-        """The newest bar that any session of the account has fully processed."""
-        [(newest,)] = self._connection.rows("SELECT max(last_bar_time) FROM sessions WHERE account = ?", [account])
+    def last_bar_time(self, account: str, after: SessionRecord | None = None) -> datetime | None:
+        """The newest bar that any session of the account has fully processed.
+
+        With ``after`` only sessions of later dates count, and those of the same date that were begun later.
+        """
+        begun = (
+            (date.min, datetime.min.replace(tzinfo=UTC)) if after is None else (after.session_date, after.started_at)
+        )
+        [(newest,)] = self._connection.rows(
+            "SELECT max(last_bar_time) FROM sessions WHERE account = ? AND (session_date, started_at) > (?, ?)",
+            [account, *begun],
+        )
         return newest if newest is None else utc(newest)
 
     def last_session_date(self, account: str, strategy: str) -> date | None:

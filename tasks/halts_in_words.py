@@ -16,12 +16,14 @@ from trading.settings import Settings
 _KINDS = ("account:", "strategy:", "symbol:")
 
 
-def check_scope(scope: str) -> None:
-    """Raise ``ConfigurationError`` for what is no scope of a halt."""
+def check_scope(scope: str) -> str:
+    """The scope, its symbol in capitals; raises ``ConfigurationError`` for what is none."""
     if scope != "all" and not (scope.startswith(_KINDS) and scope.partition(":")[2]):
         raise ConfigurationError(
             f"The scope {scope!r} is none. Write all, account:NAME, strategy:NAME or symbol:NAME, for example account:paper."
         )
+    kind, _, name = scope.partition(":")
+    return f"symbol:{name.upper()}" if kind == "symbol" else scope
 
 
 def standing(store: Store, now: datetime) -> list[dict[str, Any]]:

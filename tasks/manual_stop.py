@@ -39,6 +39,7 @@ _PATIENCE_SECONDS = 3.0
 _LOOKED_EVERY_SECONDS = 0.2
 _TRIED_EVERY_SECONDS = 2.0
 _HELD_BRIEFLY_SECONDS = 10.0
+_LONGEST_MINUTES = 60 * 24 * 366
 
 
 def stop_by_hand(
@@ -62,14 +63,15 @@ def stop_by_hand(
     for what cannot be asked, ``StoreError`` where it could neither be done nor asked for.
     """
     if scope is not None:
-        check_scope(scope)
+        scope = check_scope(scope)
     elif not until_close:
         raise ConfigurationError("A halt needs a scope. Give all, or a part of it, for example account:paper.")
     if not reason.strip():
         raise ConfigurationError("The reason is empty. Say why, for whoever clears the halt.")
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not 0 < minutes <= _LONGEST_MINUTES:
         raise ConfigurationError(
-            f"{minutes:g} minutes are none. Give more than 0, or leave it out to halt until a resume."
+            f"{minutes:g} minutes are none. Give more than 0 and at most {_LONGEST_MINUTES:,} (a year), or leave it out to halt until "
+            "a resume."
         )
     wanted = StopWanted(settings, scope, reason.strip(), flatten, minutes, account, until_close, told or _to_nobody)
     return {**_by_whoever_can(wanted, wait_seconds), "db": str(settings.store.path)}
@@ -81,7 +83,7 @@ def resume_by_hand(settings: Settings, scope: str = "all", wait_seconds: float =
     Flags and requests that nobody has obeyed yet count as halts. Raises ``StoreBusy`` where whoever holds the database has not
     answered in time: then the halts stand.
     """
-    check_scope(scope)
+    scope = check_scope(scope)
     path = settings.store.path
 
     def at_rest() -> dict[str, Any]:

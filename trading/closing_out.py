@@ -53,8 +53,8 @@ class ClosingOut:
     def close_out(self, bar_time: datetime, assessment: Assessment) -> None:
         """Add what has to go at the end of this bar whatever was decided: entries that may no longer be, positions before the close.
 
-        Cancelled are orders that would open or add where a halt stands or the day is being closed; when it is flattened, all
-        but market orders that close. What is closed is the position less what is on its way out already, so that nothing is
+        Cancelled are orders that would open or add where a halt stands or the day is being closed; from the bar before it is
+        flattened, all but market orders that close. What is closed is the position less what is on its way out already, so that nothing is
         closed twice; what a cancel brings back is closed with the next bar.
         """
         at = bar_time + self._bar_length
@@ -62,19 +62,26 @@ class ClosingOut:
         if step > self._step_told:
             self._tell_step(step, at)
         open_orders = self._router.working_orders
-        if open_orders and (step >= ClosingStep.REDUCE_ONLY or self._latches.standing):
+        if open_orders and (self.clears(at) or step >= ClosingStep.REDUCE_ONLY or self._latches.standing):
             self._withdraw(open_orders, step, bar_time, assessment)
         if step >= ClosingStep.FLATTEN:
             for symbol in self._tracker.held_symbols:
                 self._flatten(symbol, open_orders, step, bar_time, at, assessment)
 
+    def clears(self, at: datetime) -> bool:
+        """Whether only market orders may be on their way out of a position from here on.
+
+        From one bar before positions are flattened: a limit that is cancelled with them could still fill, and would be counted on.
+        """
+        return self.steps.clears_at(at, self._bar_length)
+
     def _withdraw(
         self, open_orders: Mapping[str, OpenOrder], step: ClosingStep, bar_time: datetime, assessment: Assessment
     ) -> None:
-        decided = set(assessment.cancels)
+        decided, clears = set(assessment.cancels), self.clears(bar_time + self._bar_length)
         for order_id, order in open_orders.items():
             symbol, exits = order.intent.symbol, self.only_exits(order)
-            if step >= ClosingStep.FLATTEN:
+            if clears:
                 stays = exits and order.intent.order_type in _CLOSING_TYPES
             else:
                 stays = exits or (step < ClosingStep.REDUCE_ONLY and self._latches.latched_for(symbol) is None)

@@ -53,6 +53,10 @@ class ClosingSteps:
             return ClosingStep.OPEN
         return max(step for moment, step in self.begins if moment <= bar_ends_at)
 
+    def clears_at(self, bar_ends_at: datetime, bar_length: timedelta) -> bool:
+        """Whether positions are flattened from the next bar on: what could be in the way has to be gone by then."""
+        return self.at(bar_ends_at + bar_length) >= ClosingStep.FLATTEN
+
     def begin_of(self, step: ClosingStep) -> datetime:
         """When the step begins; after the close where it never does."""
         return next((moment for moment, begun in self.begins if begun >= step), self.closes_at + timedelta(days=1))

@@ -26,6 +26,8 @@ class Signal:
     error: str | None = None
 
     def __post_init__(self) -> None:
+        # "BUY" is as good as the word itself; a number, or anything else, is no action and never taken for one.
+        object.__setattr__(self, "action", Action(self.action))
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence {self.confidence} is not between 0 and 1")
         if self.error is not None and self.action is not Action.HOLD:

@@ -123,6 +123,13 @@ class EmergencyStop:
         self._save()
         return self.stop
 
+    def look(self, at: datetime) -> Stop:
+        """Look at the broker and send nothing: where what is sent now would only trade on another day."""
+        if self.stop.ended_at is None:
+            self._verify(at, failed=not self._latched)
+            self._save()
+        return self.stop
+
     def give_up(self, at: datetime, reason: str) -> Stop:
         """The end of the session: what is not done by now stays an alarm."""
         if self.stop.ended_at is None:

@@ -121,6 +121,7 @@ class ExecutionLoop:
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, now)
         self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length, self.gate.note_fills)
         router.may_place = self.gate.require_approved
+        router.may_amend = self.gate.may_amend
 
     # Observing
 
@@ -333,11 +334,12 @@ class ExecutionLoop:
         bar_time = decided.moment.bar_time
         entries = decided.entries
         at = bar_time + self.bar_length
-        if assessed.cancels or assessed.approved:
-            entries.order_events += self._router.execute(assessed.cancels, assessed.approved, at)
+        approved, halted = self.gate.still_approved(assessed.approved, bar_time)
+        if assessed.cancels or approved:
+            entries.order_events += self._router.execute(assessed.cancels, approved, at)
         self._after_interruption(at, entries.order_events)
-        self._stop_what_never_arrives(assessed.approved, at, entries)
-        entries.risk_checks += assessed.checks
+        self._stop_what_never_arrives(approved, at, entries)
+        entries.risk_checks += [*assessed.checks, *halted]
         equity = self._tracker.equity_point(self.session.session_id, bar_time)
         entries.equity.append(equity)
         entries.marks = self._tracker.held_prices()
@@ -346,7 +348,7 @@ class ExecutionLoop:
         self._unfinished = None
         self.gate.forget_approvals()
         self._tell(assessed, equity)
-        return RoutedBar(bar_time, len(assessed.approved), len(entries.fills), equity)
+        return RoutedBar(bar_time, len(approved), len(entries.fills), equity)
 
     def book_reports(self, entries: LedgerEntries, bar_time: datetime) -> None:
         """Take the broker's news into the book and into ``entries``. Raises ``BrokerUnavailable``."""
@@ -390,7 +392,7 @@ class ExecutionLoop:
             if not isinstance(said, Mapping):
                 raise TypeError(f"the policy said {said!r} instead of a signal for each symbol")
             return {symbol: _heard(said.get(symbol)) for symbol in moment.bars}
-        except Exception as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
             _log.exception("policy failed bar_time=%s policy=%s", moment.bar_time.isoformat(), self._policy.name)
             self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
             return dict.fromkeys(moment.bars, Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from trading.money import ZERO
-from trading.orders import OpenOrder, OrderIntent, Side
+from trading.orders import OpenOrder, OrderIntent, Side, highest_price
 from trading.pnl_tracker import PnLTracker
 from trading.risk_callbacks import ApprovedOrder
 from trading.risk_rules import OtherPositions
@@ -65,9 +65,7 @@ class Exposures:
     def _take(self, intent: OrderIntent, shares: int) -> None:
         symbol = intent.symbol
         held, bought, sold, price = self._shares.get(symbol) or (0, 0, 0, self._tracker.price(symbol) or ZERO)
-        for own in (intent.reference_price, intent.limit_price, intent.stop_price):
-            if own is not None and own > price:
-                price = own
+        price = max(price, highest_price(intent))
         if intent.side is Side.BUY:
             bought += shares
         else:

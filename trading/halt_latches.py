@@ -21,8 +21,8 @@ class HaltLatches:
         """Obey these halts from now on."""
         for halt in halts:
             before = self._halts.get((halt.scope, halt.rule))
-            # A halt without an end is not shortened by a later one of the same rule.
-            if before is None or before.expires_at is not None:
+            # None is shortened by another of the same rule: each stands until its own end.
+            if before is None or _ends_later(halt, before):
                 self._halts[halt.scope, halt.rule] = halt
 
     def clear(self, scope: str) -> list[Halt]:
@@ -77,3 +77,9 @@ class HaltLatches:
     def lock_everything(self, reason: str) -> None:
         """Take no new risk in any symbol until the next ``lock``: nobody knows what the account holds."""
         self._all_locked = reason
+
+
+def _ends_later(halt: Halt, other: Halt) -> bool:
+    if other.expires_at is None:
+        return False
+    return halt.expires_at is None or halt.expires_at > other.expires_at

@@ -27,6 +27,7 @@ from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep
 from trading.decisions import Action
+from trading.errors import ConfigurationError
 from trading.market_window import HistoryWindow
 from trading.money import from_micros, to_micros
 from trading.order_router import OrderRouter, OrderScope
@@ -111,7 +112,8 @@ class _Pending:
 class HistoryReplay:
     """Replays clean bars through one policy and account. ``bars`` must have passed validation.
 
-    ``broker`` must be its own simulated market (``PaperBroker`` without a file is both).
+    ``broker`` must be its own simulated market (``PaperBroker`` without a file is both). Raises ``ConfigurationError`` for a
+    setting that a replay does not know.
     """
 
     def __init__(
@@ -125,6 +127,11 @@ class HistoryReplay:
         clock: Clock,
         mode: Mode = Mode.RECORDED,
     ) -> None:
+        if settings.stopping.flatten_on_loss:
+            raise ConfigurationError(
+                "A replay does not close positions when a loss limit halts: set stopping.flatten_on_loss = false, or trade the "
+                "sessions one by one."
+            )
         self._settings = settings
         self._account = account
         self._policy = policy
@@ -233,10 +240,9 @@ class HistoryReplay:
         ahead = _Ahead(_next_rows(panel.action == 1), _next_rows(panel.action == -1), _next_rows(panel.present))
         self._take_up_book()
         ends = panel.time + self._bar_length // timedelta(microseconds=1)
-        closing = [
-            int(np.searchsorted(ends, to_epoch_us(gate.closing.begin_of(step))))
-            for step in (ClosingStep.REDUCE_ONLY, ClosingStep.FLATTEN)
-        ]
+        flattens = gate.closing.begin_of(ClosingStep.FLATTEN)
+        withdraws = min(gate.closing.begin_of(ClosingStep.REDUCE_ONLY), flattens - self._bar_length)
+        closing = [int(np.searchsorted(ends, to_epoch_us(begins))) for begins in (withdraws, flattens)]
         row = 0
         while row < count:
             working = self._working(router)
@@ -287,9 +293,9 @@ class HistoryReplay:
 
     def _next_closing(self, row: int, count: int, closing: Sequence[int], working: Mapping[int, int]) -> int:
         """The first row from ``row`` on at which the end of the day wants something done; ``closing``: where its steps begin."""
-        reduce_only, flatten = closing
+        withdraw, flatten = closing
         if working:
-            return max(row, reduce_only)
+            return max(row, withdraw)
         return max(row, flatten) if any(self._held) else count
 
     def _value_quietly(

@@ -64,7 +64,7 @@ def change_limits(
         gate.tell(RiskEventKind.LIMITS_CHANGED, at, f"a change of limits was refused: {refusal}", refused=True)
         return {"error": "not valid", "message": f"{refusal} The limits stay as they were."}
     gate.change_limits(limits)
-    if gate.limits.drawdown_since is not None and before["drawdown_since"] != after["drawdown_since"]:
+    if before["drawdown_since"] != after["drawdown_since"]:
         highest = ledger.high_water_mark(session.account, gate.limits.drawdown_since)
         if highest is not None:
             gate.watch.rebase(highest)

@@ -48,6 +48,11 @@ class LossHalts:
         """Watch these limits from now on. What has tripped stays tripped."""
         self.watch.change_limits(risk)
         self._set_symbol_floors()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look at every symbol of the day, and at its trades, with the next bar: limits, or what halts, are not what they were."""
+        self._traded_symbols.update(self._tape.symbols)
 
     def follow_latches(self) -> None:
         """What halts the account already says nothing more; what does no longer can trip again."""

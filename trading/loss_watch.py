@@ -5,7 +5,7 @@ with a new high. A whole stretch of bars can be looked at as columns (a replay d
 is then looked at like a live one, so that both come to the same.
 """
 
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -90,7 +90,7 @@ class LossWatch:
         self._bar_length = bar_length
         self._latched: set[str] = set()
         self._told_near: set[str] = set()
-        self._recent: deque[tuple[datetime, Decimal]] = deque()
+        self._recent: list[tuple[datetime, Decimal]] = []
         self._start = self._highest_today = self._highest_ever = ZERO
         self._risk = risk
         self.change_limits(risk)
@@ -158,14 +158,15 @@ class LossWatch:
         if equity > self._highest_today:
             self._note_high(equity)
         falling = False
-        if self._watches_speed:
-            self._remember(at, equity)
-            falling = equity <= self._recent[0][1] * self._speed_leaves
+        self._remember(at, equity)
+        if self._watches_speed and equity <= self._recent[0][1] * self._speed_leaves:
+            falling = equity <= self._highest_since(at - self._window) * self._speed_leaves
         if equity > self._level and not falling:
             return ()
         tripped = []
         if falling and self._speed is not None:
-            tripped.append(_Fall(DRAWDOWN_SPEED, self._recent[0][1], self._speed, False).trip(equity, near=False))
+            high = self._highest_since(at - self._window)
+            tripped.append(_Fall(DRAWDOWN_SPEED, high, self._speed, False).trip(equity, near=False))
         for fall in self._falls():
             if equity <= fall.level():
                 tripped.append(fall.trip(equity, near=False))
@@ -221,14 +222,15 @@ class LossWatch:
         self._set_levels()
 
     def _remember(self, at: datetime, equity: Decimal) -> None:
-        """Keep the equities that can still be the highest of the window, falling from left to right."""
+        """Keep the day's equities that can still be the highest of some window, falling from left to right."""
         recent = self._recent
         while recent and recent[-1][1] <= equity:
             recent.pop()
         recent.append((at, equity))
-        oldest = at - self._window
-        while recent[0][0] < oldest:
-            recent.popleft()
+
+    def _highest_since(self, oldest: datetime) -> Decimal:
+        """The highest equity at or after a moment: nothing is forgotten, because the window can be changed."""
+        return self._recent[bisect_left(self._recent, (oldest,))][1]
 
     # Many bars
 
@@ -243,7 +245,9 @@ class LossWatch:
             to_micros(self._highest_today),
             to_micros(self._highest_ever),
         )
-        recent = to_micros(self._recent[0][1]) if self._recent else _NEVER_MICROS
+        recent = _NEVER_MICROS
+        if self._recent:
+            recent = to_micros(self._highest_since(self._recent[-1][0] - self._window))
         level = max(
             floor,
             _level(max(high, today), session),

@@ -71,9 +71,15 @@ class OperatorDesk:
 
         Raises ``Halted`` where they keep the session from starting; then the requests are answered by that.
         """
-        pending = [
-            request for request in self._ledger.requests() if request.kind in (RequestKind.HALT, RequestKind.FLATTEN)
-        ]
+        waiting = self._ledger.requests()
+        pending = [request for request in waiting if request.kind in (RequestKind.HALT, RequestKind.FLATTEN)]
+        for request in waiting:
+            # Asked of a session that is over: what was right then may undo what was decided since.
+            if request.kind in (RequestKind.RESUME, RequestKind.LIMITS):
+                words = (
+                    "The session that this was asked of has ended without hearing it. Ask again if it is still wanted."
+                )
+                self._answer(request, {"error": "too late", "message": words})
         for request in pending:
             self._ledger.commit("", LedgerEntries(halts=[self._halt_of(request)]))
         try:
@@ -99,7 +105,7 @@ class OperatorDesk:
         """Go on with stops, and answer what is asked."""
         self._close_without_bars()
         self._advance()
-        for request in self._ledger.requests():
+        for request in sorted(self._ledger.requests(), key=lambda request: request.asked_at):
             if request.request_id not in self._waiting:
                 self._serve(request)
 
@@ -111,7 +117,7 @@ class OperatorDesk:
         self._to_begin = []
         if not self._session.settings.stopping.flatten_on_loss:
             return
-        stopped = {running.stop.scope for running in self._stops}
+        stopped = {running.stop.scope for running in self._stops if running.stop.flatten}
         for halt in halts:
             if halt.scope in stopped:
                 continue
@@ -154,7 +160,7 @@ class OperatorDesk:
     def give_up(self, at: datetime, reason: str) -> None:
         """The session ends: stops that are not done are alarms from now on, and their askers are told."""
         for running in self._stops:
-            running.advance(at)
+            running.look(at)
             running.give_up(at, reason)
             self._tell_asker(running)
         self._stops.clear()
@@ -257,6 +263,8 @@ class OperatorDesk:
         arguments, at = request.arguments, self._session.session_time
         flattens = request.kind is RequestKind.FLATTEN
         scope = str(arguments.get("scope") or (f"account:{self._account}" if flattens else "all"))
+        kind, _, name = scope.partition(":")
+        scope = f"symbol:{name.upper()}" if kind == "symbol" else scope
         reason = str(arguments.get("reason") or f"asked for by {request.asked_by}")
         minutes = arguments.get("minutes")
         until = self._loop.hours.closes_at if flattens else None

@@ -606,11 +606,14 @@ class OrchestratorAgent:
         self.pnl_tracker.initialize_portfolio_state(
             cash, fills, ledger.last_prices(self._account), ledger.high_water_mark(self._account)
         )
+        # Orders of earlier sessions fill today too, and another session of the account may have traded today.
+        hours = self.hours
+        todays = [fill for fill in fills if hours.opens_at <= fill.execution.executed_at <= hours.closes_at]
+        marks = ledger.marks_before(self._account, hours.session_date)
         if day is not None:
-            # Orders of earlier sessions fill today too.
-            todays = [fill for fill in fills if fill.execution.executed_at >= self.hours.opens_at]
-            marks = ledger.marks_before(self._account, self.hours.session_date)
             self.pnl_tracker.resume_day(day.starting_equity, day.starting_realized_pnl, todays, marks)
+        elif todays:
+            self.pnl_tracker.rebase_day(todays, marks)
         self.order_router.recover(ledger.open_orders(self._account), self._decided_again(resumed))
 
     def _running(self, resumed: SessionRecord | None) -> SessionRecord:
@@ -633,7 +636,9 @@ class OrchestratorAgent:
     def _require_same_session(self, found: SessionRecord) -> None:
         before = Settings.model_validate_json(found.settings)
         comparable = [_what_decides(settings) for settings in (before, self.settings)]
-        if changed_limits(before.risk, self._ports.ledger.limit_changes(self.session_id)) == self.settings.risk:
+        # Limits may have been changed while it ran, and the file be as it was at any time of that.
+        made = self._ports.ledger.limit_changes(self.session_id)
+        if any(changed_limits(before.risk, made[:count]) == self.settings.risk for count in range(len(made) + 1)):
             comparable[1]["risk"] = comparable[0]["risk"]
         changed = [name for name in comparable[0] if comparable[0][name] != comparable[1][name]]
         if found.policy_fingerprint != self._ports.policy.fingerprint:
@@ -654,7 +659,8 @@ class OrchestratorAgent:
         A position that was opened later cannot be valued on an earlier day, and a session that stopped is not taken
         up once the account has gone on without it.
         """
-        last = self._ports.ledger.last_bar_time(self._account)
+        # What the account did before this session began is no news to it, whenever in the day that was.
+        last = self._ports.ledger.last_bar_time(self._account, resumed)
         held = self.pnl_tracker.held_symbols
         if resumed is not None:
             in_its_past = last is not None and resumed.last_bar_time is not None and last > resumed.last_bar_time

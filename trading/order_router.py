@@ -29,6 +29,7 @@ from trading.orders import (
     Side,
     TimeInForce,
     client_order_id,
+    highest_price,
     may_become,
     to_the_micro,
 )
@@ -94,7 +95,11 @@ def _nothing() -> None:
     pass
 
 
-def _whatever(_order: ApprovedOrder) -> None:
+def _whatever(_orders: Sequence[ApprovedOrder]) -> None:
+    pass
+
+
+def _any_change(_intent: OrderIntent, _amended: OrderIntent) -> None:
     pass
 
 
@@ -103,7 +108,7 @@ class OrderRouter:
 
     ``save`` commits what is about to be done; ``find_orders`` tells of orders that the ledger has and this router does
     not. ``settle`` waits as long as an order can be on its way to the broker after its sending broke. ``may_send`` raises
-    when this runner may send no more, ``may_place`` for an order that risk has not approved.
+    when this runner may send no more, ``may_place`` for orders that risk has not approved.
     """
 
     def __init__(
@@ -116,7 +121,7 @@ class OrderRouter:
         find_orders: Callable[[Sequence[str]], Mapping[str, OpenOrder]] = _none_found,
         settle: Callable[[], None] = _nothing,
         may_send: Callable[[], None] = _nothing,
-        may_place: Callable[[ApprovedOrder], None] = _whatever,
+        may_place: Callable[[Sequence[ApprovedOrder]], None] = _whatever,
     ) -> None:
         self._scope = scope
         self._sizing = sizing
@@ -127,6 +132,8 @@ class OrderRouter:
         self._settle = settle
         self._may_send = may_send
         self.may_place = may_place
+        self.may_amend: Callable[[OrderIntent, OrderIntent], None] = _any_change
+        """Raises ``NotApproved`` for a change of a working order that risk would have to approve."""
         self._open: dict[str, OpenOrder] = {}
         self._interrupted: dict[str, OpenOrder] = {}
         self._held_back: set[str] = set()
@@ -155,6 +162,8 @@ class OrderRouter:
             return OrderDelta(expected, None, 0, ())
         if action is Action.BUY:
             target = expected if expected > 0 else size()
+        elif action is not Action.SELL:
+            raise ValueError(f"{action!r} is no action")
         elif self._settings.allow_short:
             target = expected if expected < 0 else -size()
         else:
@@ -311,11 +320,7 @@ class OrderRouter:
                 before = sold.get(intent.symbol, 0)
                 sold[intent.symbol] = before + shares
                 shares = min(shares, max(before + shares - max(position(intent.symbol), 0), 0))
-            if intent.limit_price is not None:
-                worst = max(intent.reference_price, intent.limit_price)
-            else:
-                worst = max(intent.reference_price, intent.stop_price or ZERO, last_price(intent.symbol) or ZERO)
-            promised += shares * worst
+            promised += shares * highest_price(intent, last_price(intent.symbol))
         return promised
 
     # What is sent
@@ -338,8 +343,7 @@ class OrderRouter:
         Returns the steps that are not committed yet. Raises as ``place_order``, and ``NotApproved``.
         """
         refuse_inside_hook("an order")
-        for order in approved:
-            self.may_place(order)
+        self.may_place(approved)
         asked = [
             OrderEvent(order_id, at, OrderStatus.CANCEL_PENDING)
             for order_id in cancels
@@ -424,6 +428,7 @@ class OrderRouter:
             trail_fraction,
         )
         amended = wanted.applied_to(order.intent)
+        self.may_amend(order.intent, amended)
         self._save(LedgerEntries(amendments=[wanted]))
         order = self._open[client_order_id] = replace(order, amendments=wanted.number)
         self._may_send()

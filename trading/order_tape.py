@@ -5,7 +5,7 @@ Everything is counted in session time, so that the same session counts the same 
 
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -79,6 +79,11 @@ class OrderTape:
                 self._opened_today.discard(symbol)
             elif before * after <= 0:
                 self._opened_today.add(symbol)
+
+    @property
+    def symbols(self) -> Collection[str]:
+        """Symbols that were held when the day began, or have traded since."""
+        return self._held.keys()
 
     @property
     def day_trades_today(self) -> int:

@@ -13,7 +13,7 @@ from trading.halt_latches import HaltLatches
 from trading.money import ZERO, from_micros
 from trading.order_router import OrderRouter
 from trading.order_tape import OrderTape
-from trading.orders import OpenOrder, OrderIntent, Side
+from trading.orders import OpenOrder, OrderIntent, OrderType, Side, highest_price
 from trading.pnl_tracker import PnLTracker
 from trading.ports import MarketWindow
 from trading.risk_rules import RiskView, TailRisk
@@ -101,12 +101,13 @@ class OrderViews:
             stop_price=intent.stop_price,
             missing_bars=self._missing_bars(times),
             price_age_seconds=self._price_age(intent.created_at),
-            entries_closed=self._entries_closed(intent.created_at),
+            entries_closed=self.entries_closed(intent.created_at),
             session_date=self._hours.session_date,
             others=exposures.besides(symbol),
             activity=self._tape.before(intent, open_orders, assessment.ordered, len(assessment.approved)),
             tail=tail,
             tail_at_most=at_most,
+            trails_up_to=highest_price(intent) if intent.order_type is OrderType.TRAILING_STOP else None,
         )
 
     def _tail(
@@ -176,7 +177,8 @@ class OrderViews:
             return ZERO
         return Decimal(max((self._now() - bar_ends_at) // _MICROSECOND, 0)).scaleb(-6)
 
-    def _entries_closed(self, at: datetime) -> str | None:
+    def entries_closed(self, at: datetime) -> str | None:
+        """Why nothing may be opened or added at the end of a bar; None where it may."""
         step = self._steps.at(at)
         if step >= ClosingStep.REDUCE_ONLY:
             closes = self._hours.local(self._hours.closes_at)

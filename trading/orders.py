@@ -192,6 +192,27 @@ class OrderIntent:
             raise ValueError(f"{name}: a {kind} order has its auction and no time in force but DAY")
 
 
+def highest_price(intent: OrderIntent, last_price: Decimal | None = None) -> Decimal:
+    """The highest price per share at which an order can be worth what it trades, as things stand.
+
+    That of a limit order is its limit or the price it was decided at; of a stop its stop; of a trailing stop that buys how far the
+    price may rise before it follows; of any without a limit the last price where that is higher.
+    """
+    highest = intent.reference_price
+    if intent.stop_price is not None and intent.stop_price > highest:
+        highest = intent.stop_price
+    if intent.limit_price is not None:
+        return max(highest, intent.limit_price)
+    if last_price is not None and last_price > highest:
+        highest = last_price
+    if intent.side is Side.BUY:
+        if intent.trail_fraction is not None:
+            highest *= 1 + intent.trail_fraction
+        elif intent.trail_amount is not None:
+            highest += intent.trail_amount
+    return highest
+
+
 @dataclass(frozen=True, slots=True)
 class OrderAmendment:
     """A change of a working order: what it shall be from now on. What is None stays as it is.

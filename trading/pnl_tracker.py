@@ -153,7 +153,7 @@ class PnLTracker:
         self.starting_equity = starting_equity
         self.starting_realized = starting_realized
         fills = list(fills)
-        self._rebase_day(fills, starting_prices or {})
+        self.rebase_day(fills, starting_prices or {})
         for fill in fills:
             execution = fill.execution
             self._starting_commissions -= execution.commission or ZERO
@@ -163,8 +163,11 @@ class PnLTracker:
                 self._session_closes += 1
                 self._session_wins += gained
 
-    def _rebase_day(self, fills: Iterable[Fill], prices: Mapping[str, Decimal]) -> None:
-        """What each symbol had made, and which orders had closed something, before these fills of today."""
+    def rebase_day(self, fills: Iterable[Fill], prices: Mapping[str, Decimal]) -> None:
+        """Count what each symbol makes, and losing streaks, from before these fills of today (booked already).
+
+        ``prices`` valued the positions that the account's day began with. What the session itself made is counted as before.
+        """
         flow, held = dict(self._flow), {symbol: self.quantity(symbol) for symbol in self._flow}
         closed_today = set()
         for fill in fills:

@@ -448,8 +448,11 @@ class Ledger(Protocol):
         """The session of the account that was started first on an exchange date and processed a bar; None without one."""
         ...
 
-    def last_bar_time(self, account: str) -> datetime | None:
-        """The newest bar that any session of the account has fully processed."""
+    def last_bar_time(self, account: str, after: SessionRecord | None = None) -> datetime | None:
+        """The newest bar that any session of the account has fully processed.
+
+        With ``after`` only sessions of later dates count, and those of the same date that were begun later.
+        """
         ...
 
     def last_session_date(self, account: str, strategy: str) -> date | None:

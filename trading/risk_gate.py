@@ -7,9 +7,10 @@ watched by ``loss_halts``, the end of the day is ``closing_out``. Live bars and 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from trading.assessment import Assessment
-from trading.bars import Column
+from trading.bars import Column, to_epoch_us
 from trading.calendar import TradingHours
 from trading.closing_out import ClosingOut
 from trading.closing_steps import ClosingStep, ClosingSteps
@@ -21,7 +22,7 @@ from trading.loss_watch import LossWatch
 from trading.order_router import OrderDelta, OrderRouter
 from trading.order_tape import OrderTape
 from trading.order_views import OrderViews, tails_look_back
-from trading.orders import Fill, OpenOrder, OrderIntent, Side
+from trading.orders import Fill, OpenOrder, OrderIntent, Side, highest_price
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries, MarketWindow
 from trading.risk_callbacks import ApprovedOrder, ThrottleLimits, pre_trade_check, risk_checks_of
@@ -56,7 +57,8 @@ class RiskGate:
         self._router = router
         self._tracker = tracker
         self._paper = settings.broker.paper
-        self._approved: dict[str, int] = {}
+        self._approved: dict[str, OrderIntent] = {}
+        self._by_hand: tuple[datetime, Assessment] | None = None
         self._notes = RiskNotes(record.session_id, events)
         self.bar_length = settings.session.timeframe.length
         self.bars_kept = 0
@@ -146,6 +148,7 @@ class RiskGate:
         if not halts:
             return
         self._losses.follow_latches()
+        self._losses.look_again()
         for halt in halts:
             self.tell(RiskEventKind.RESUMED, at, f"the halt of {halt.scope} ({halt.reason}) was {how}")
 
@@ -177,6 +180,10 @@ class RiskGate:
             # At the close the session is over too: what halted it until then does not halt it a second time.
             self._resumed(self.latches.expire(at), at, "over")
         return self._losses.check_losses(bar_time, entries)
+
+    def look_again(self) -> None:
+        """Look at everything that the day has traded with the next bar, whether or not it trades again."""
+        self._losses.look_again()
 
     def bars_before_a_trip(self, equity: Column, closes: Mapping[str, Column]) -> int:
         """How many of these bars come surely before one on which a loss trips (equity and held symbols' closes in micros)."""
@@ -226,36 +233,99 @@ class RiskGate:
         refused = False
         if delta.side is not None and price is not None:
             refused = not self._approve(symbol, delta.side, delta.quantity, price, bar_time, window, assessment)
-        if delta.cancels and not (self._are_exits(symbol, delta) and (refused or self.halted_for(symbol) is not None)):
+        if delta.cancels and not (
+            self._are_exits(symbol, delta) and (refused or self._takes_no_entry(symbol, bar_time))
+        ):
             assessment.cancels += delta.cancels
             self.tape.note_cancels(len(delta.cancels), bar_time + self.bar_length)
         return delta.target_quantity
 
-    def require_approved(self, order: ApprovedOrder) -> None:
-        """Raise ``NotApproved`` for an order that did not come from here and does more than reduce a position."""
-        intent = order.intent
-        if self._approved.get(intent.client_order_id, 0) >= intent.quantity:
-            return
+    def require_approved(self, orders: Sequence[ApprovedOrder]) -> None:
+        """Raise ``NotApproved`` where one of these orders, sent together, did not come from here and does more than reduce.
+
+        What was approved is approved as it is, to the last price, and not any more once a halt stands.
+        """
+        reduced: dict[tuple[str, Side], int] = {}
+        for order in orders:
+            intent = order.intent
+            key = (intent.symbol, intent.side)
+            before = reduced.get(key, 0)
+            reduced[key] = before + intent.quantity
+            if self._reduces(intent, before):
+                continue
+            if self._approved.get(intent.client_order_id) != intent:
+                why = "was not approved by risk"
+            elif (halted := self.halted_for(intent.symbol)) is not None:
+                why = f"was approved before trading was halted ({halted})"
+            else:
+                continue
+            raise NotApproved(
+                f"Order {intent.client_order_id} ({intent.side} {intent.quantity} {intent.symbol}) {why} and does more than reduce the "
+                f"position of {self._tracker.quantity(intent.symbol)}. It was not sent: place what RiskGate.assess or .approve returns."
+            )
+
+    def still_approved(
+        self, approved: Sequence[ApprovedOrder], bar_time: datetime
+    ) -> tuple[list[ApprovedOrder], list[RiskCheck]]:
+        """What may still go of a bar's approved orders, and why the others may not: a halt can come after they were approved."""
+        if not self.latches.standing:
+            return list(approved), []
+        kept, checks = [], []
+        for order in approved:
+            intent = order.intent
+            halted = self.latches.latched_for(intent.symbol)
+            if halted is None or self._reduces(intent, 0):
+                kept.append(order)
+            else:
+                reason = f"trading is halted: {halted}"
+                checks.append(
+                    self._notes.check(
+                        bar_time, intent.symbol, intent.client_order_id, "halted", Verdict.REFUSED, reason
+                    )
+                )
+        self._notes.tell_of(checks)
+        return kept, checks
+
+    def _reduces(self, intent: OrderIntent, besides: int) -> bool:
+        """Whether an order only reduces its position, with what is on its way and ``besides`` more shares going the same way."""
         held = self._tracker.quantity(intent.symbol)
+        if held * intent.side.sign >= 0:
+            return False
         on_its_way = self._router.working_shares(intent.symbol, intent.side, besides=intent.client_order_id)
-        if held * intent.side.sign < 0 and intent.quantity + on_its_way <= abs(held):
-            return
-        raise NotApproved(
-            f"Order {intent.client_order_id} ({intent.side} {intent.quantity} {intent.symbol}) was not approved by risk and does "
-            f"more than reduce the position of {held}. It was not sent: place what RiskGate.assess or .approve returns."
+        return intent.quantity + on_its_way + besides <= abs(held)
+
+    def may_amend(self, intent: OrderIntent, amended: OrderIntent) -> None:
+        """Raise ``NotApproved`` for a change that lets an order which may add trade at a worse price than risk has seen."""
+        worse = (
+            highest_price(amended) > highest_price(intent)
+            if intent.side is Side.BUY
+            else _lowest(amended) < _lowest(intent)
         )
+        if worse and not self._reduces(amended, 0):
+            raise NotApproved(
+                f"Order {intent.client_order_id} may not be changed to a worse price: risk approved it as it is. Cancel it, and let a new "
+                "order be approved."
+            )
 
     def approve(self, symbol: str, side: Side, quantity: int, bar_time: datetime, window: MarketWindow) -> Assessment:
-        """What risk makes of one order that somebody wants besides the decisions, on the bar ``bar_time``.
+        """What risk makes of one order that somebody wants besides the decisions, on the newest bar ``bar_time``.
 
-        The assessment has the approved order, if any of it may be sent, and all objections. Raises ``CannotSize`` without a price.
+        The assessment has the approved order, if any of it may be sent, and all objections. What was approved on the same bar counts,
+        placed or not. Raises ``CannotSize`` without a price of that bar.
         """
         price = self._tracker.price(symbol)
-        if price is None:
-            raise CannotSize(f"no price for {symbol}")
-        assessment = Assessment()
-        self._approve(symbol, side, quantity, price, bar_time, window, assessment)
-        return assessment
+        times = window.times(symbol, 1)
+        if price is None or not len(times) or int(times[0]) != to_epoch_us(bar_time):
+            raise CannotSize(f"no price of {symbol} at {bar_time.isoformat()}")
+        if self._by_hand is None or self._by_hand[0] != bar_time:
+            self._by_hand = (bar_time, Assessment())
+        asked = self._by_hand[1]
+        orders, checks = len(asked.approved), len(asked.checks)
+        self._approve(symbol, side, quantity, price, bar_time, window, asked)
+        return Assessment(approved=asked.approved[orders:], checks=asked.checks[checks:])
+
+    def _takes_no_entry(self, symbol: str, bar_time: datetime) -> bool:
+        return self.halted_for(symbol) is not None or self._views.entries_closed(bar_time + self.bar_length) is not None
 
     def _are_exits(self, symbol: str, delta: OrderDelta) -> bool:
         """Whether the orders that stand in the way are on their way out of a position: calling those back adds risk."""
@@ -294,7 +364,10 @@ class RiskGate:
     ) -> bool:
         """Ask risk about the order; whether any of it may be sent."""
         at = bar_time + self.bar_length
-        intent = self._router.intent(symbol, side, wanted, price, bar_time, at)
+        make = partial(self._router.intent, symbol, side)
+        if self._closing_out.clears(at) and self._tracker.quantity(symbol) * side.sign < 0:
+            make = partial(self._router.market_intent, symbol, side)
+        intent = make(wanted, price, bar_time, at, "main")
         view = self.view_of(intent, window, assessment)
         verdict = pre_trade_check(view, self._rules, self._throttle, self._router.minimum_quantity, self._risk.lot_size)
         if verdict.objections:
@@ -309,19 +382,20 @@ class RiskGate:
             commission = max(self._paper.commission_minimum, self._paper.commission_per_share * taking)
             assessment.reserved_cash += taking * view.worst_price + commission
         if verdict.quantity != wanted:
-            intent = self._router.intent(symbol, side, verdict.quantity, price, bar_time, at)
+            intent = make(verdict.quantity, price, bar_time, at, "main")
         self._accept(ApprovedOrder(intent, verdict), assessment)
         return True
 
     def _accept(self, order: ApprovedOrder, assessment: Assessment) -> None:
         assessment.accept(order)
-        self._approved[order.intent.client_order_id] = order.verdict.quantity
+        self._approved[order.intent.client_order_id] = order.intent
         self.tape.note_order(order.intent)
 
     def forget_approvals(self) -> None:
         """A bar is over: what it approved was sent, and is approved for nothing else."""
         if self._approved:
             self._approved.clear()
+            self._by_hand = None
 
     def view_of(self, intent: OrderIntent, window: MarketWindow, assessment: Assessment) -> RiskView:
         """What the rules are shown of an order, beside what was approved before it in the same bar."""
@@ -330,3 +404,8 @@ class RiskGate:
     def tell(self, kind: RiskEventKind, at: datetime, message: str, **facts: object) -> None:
         """Tell who asked for it; returns at once."""
         self._notes.tell(kind, at, message, **facts)
+
+
+def _lowest(intent: OrderIntent) -> Decimal:
+    """The lowest price at which a sale can fill by its own terms; zero where it has none."""
+    return intent.limit_price or Decimal(0)

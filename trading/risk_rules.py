@@ -70,7 +70,8 @@ class RiskView:
     ``average_volume``, ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell. ``missing_bars`` counts
     bars that did not come right before the decided one. ``halted`` and ``entries_closed`` say why no new risk is taken now,
     None where it may be. ``tail`` tells the book's risk with so many of the adding shares, None where it is not limited;
-    ``tail_at_most`` is more than it can be with all of them, None where that is not known.
+    ``tail_at_most`` is more than it can be with all of them, None where that is not known. ``trails_up_to`` is how high a
+    trailing stop that buys lets the price rise before it follows; None for other orders.
     """
 
     symbol: str
@@ -98,6 +99,7 @@ class RiskView:
     activity: Activity
     tail: Callable[[int], TailRisk] | None
     tail_at_most: Decimal | None = None
+    trails_up_to: Decimal | None = None
 
     exposed: int = field(init=False)
     """Shares held and promised in the order's direction before it (never negative)."""
@@ -106,7 +108,9 @@ class RiskView:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exposed", max(self.position * self.side.sign, 0) + self.working)
-        object.__setattr__(self, "worst_price", _highest(self.price, self.limit_price, self.stop_price))
+        object.__setattr__(
+            self, "worst_price", _highest(self.price, self.limit_price, self.stop_price, self.trails_up_to)
+        )
 
     @property
     def opposite_value(self) -> Decimal:

@@ -48,6 +48,7 @@ def take_up_risk(
         held_before(tracker, fills),
         _day_trades_before(ledger, calendar, gate.limits, record),
     )
+    gate.look_again()
 
 
 def take_up_highs(
@@ -56,13 +57,15 @@ def take_up_highs(
     """Bring what losses are measured from to where the account's day stands."""
     first = ledger.first_session_of(record.account, record.session_date)
     starting = tracker.starting_equity if first is None else first.starting_equity
-    length = gate.bar_length
-    recent = [
-        (bar_time + length, equity)
+    length, last = gate.bar_length, record.last_bar_time
+    today = [
+        (bar_time, equity)
         for bar_time, equity in ledger.equity_since(record.account, hours.opens_at)
         if bar_time < hours.closes_at
     ]
-    highest_today = max([starting, *(equity for _, equity in recent)])
+    highest_today = max([starting, *(equity for _, equity in today)])
+    # Another session of the day may have gone on to its close: for this one that is still to come.
+    recent = [(bar_time + length, equity) for bar_time, equity in today if last is not None and bar_time <= last]
     since = gate.limits.drawdown_since
     highest_ever = ledger.high_water_mark(record.account, since) if since is not None else tracker.high_water_mark
     gate.begin_day(starting, highest_today, highest_today if highest_ever is None else highest_ever, recent)

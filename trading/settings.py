@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
-from trading.orders import OrderType, TimeInForce
+from trading.orders import AUCTIONS, OrderType, TimeInForce
 from trading.risk_settings import ClosingSettings, RiskSettings, StoppingSettings
 from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
 
@@ -201,6 +201,12 @@ class OrderSettings(Section):
     """After an order got no answer and the broker does not know it: how long to wait before asking a second time, and only then sending it again."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How often one order is handed to the broker at most."""
+
+    @model_validator(mode="after")
+    def _auctions_have_no_time_in_force(self) -> Self:
+        if self.order_type in AUCTIONS and self.time_in_force is not TimeInForce.DAY:
+            raise ValueError(f"a {self.order_type} order has its auction and no time in force but DAY")
+        return self
 
 
 class PaperSettings(Section):

@@ -54,10 +54,11 @@ def test_several_halts_stand_beside_each_other_and_the_first_is_told() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "ends"),
     [
-        # A halt without an end is not shortened; one with an end gives way to what comes later.
+        # Each stands until its own end, so that the later end counts.
         (None, CLOSE, None),
         (CLOSE, None, None),
-        (CLOSE, CLOSE - MICRO, CLOSE - MICRO),
+        (CLOSE, CLOSE - MICRO, CLOSE),
+        (CLOSE, CLOSE + MICRO, CLOSE + MICRO),
         (None, None, None),
     ],
 )
@@ -65,7 +66,7 @@ def test_a_later_halt_of_the_same_rule(before: datetime | None, after: datetime 
     latches = latched(Halt("all", "before", AT, before), Halt("all", "after", AT, after))
     [halt] = latches.standing
     assert halt.expires_at == ends
-    assert halt.reason == ("before" if before is None else "after")
+    assert halt.reason == ("before" if ends == before else "after")
 
 
 @pytest.mark.parametrize(("at", "over"), [(CLOSE - MICRO, False), (CLOSE, True), (CLOSE + MICRO, True)])

@@ -238,5 +238,7 @@ def test_falls_are_measured_as_before_where_nothing_is_known_of_that_day_or_it_i
     assert falls_at(desk, "90000")
     again = Desk(Book(highest="150000"), drawdown_since=date(2026, 1, 2))
     again.change({"max_order_shares": 7})
-    again.change({"drawdown_since": None})
     assert again.book.asked == []
+    # Without a first day the highest equity ever counts again.
+    again.change({"drawdown_since": None})
+    assert again.book.asked == [("paper", None)]

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,11 +18,13 @@ from storage.store import Store
 from tasks.composition import Desk
 from trading.bars import Bar
 from trading.brokers.paper import PaperBroker
-from trading.errors import BrokerUnavailable, Halted
+from trading.decisions import Action, Signal
+from trading.errors import BrokerUnavailable, Halted, NotApproved
 from trading.orchestrator_agent import OrchestratorAgent
-from trading.orders import Execution, OrderAmendment, OrderIntent
+from trading.orders import Execution, OrderAmendment, OrderIntent, Side
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, OrderReport
+from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.sessions import SessionState
 from trading.stops import StopState
 
@@ -421,6 +424,229 @@ def test_loosening_a_limit_that_tripped_does_not_clear_its_halt(at_desk: MakeDes
                 ask(desk.store, "limits", limits={"max_daily_loss": "off"})
                 agent.attend()
         assert agent.loop.gate.halted is not None
+
+
+# What risk was talked round with, once
+
+
+def test_a_shorter_halt_does_not_end_a_longer_one(at_desk: MakeDesk, tape: type, tmp_path: Path) -> None:
+    with at_desk(MONDAY, source=tape(bars(12)), decider=BuyAndHold(), **HUNDRED) as desk:
+        agent = begun(desk)
+        agent.loop.announce_start()
+        ask(desk.store, "flatten")
+        agent.attend()
+        ask(desk.store, "halt", scope="account:paper", reason="a minute", minutes=1)
+        agent.attend()
+        for _ in trading(agent):
+            pass
+        ended(agent)
+    assert rows(tmp_path, "SELECT count(*) FROM orders") == [(0,)]
+
+
+def test_a_resume_that_nobody_heard_does_not_undo_a_later_halt(at_desk: MakeDesk, tape: type) -> None:
+    with at_desk(MONDAY, source=tape(bars(6)), decider=BuyAndHold(), **HUNDRED) as desk:
+        agent = begun(desk)
+        for done in trading(agent):
+            if done == 2:
+                agent.emergency_stop("out", flatten=True)
+            if done == 4:
+                break
+    with at_desk(MONDAY, source=tape(bars(12)), decider=BuyAndHold(), **HUNDRED) as desk:
+        ask(desk.store, "resume", scope="all")
+        ask(desk.store, "limits", limits={"max_daily_loss": "off"})
+        agent = begun(desk)
+        for _ in trading(agent):
+            agent.attend()
+        assert agent.loop.gate.halted == "out"
+        for kind in ("resume", "limits"):
+            said = answer(desk.store, kind)
+            assert said is not None
+            assert said["error"] == "too late"
+        ended(agent)
+
+
+def test_what_was_approved_before_a_halt_is_not_sent_after_it(at_desk: MakeDesk, tape: type, tmp_path: Path) -> None:
+    with at_desk(MONDAY, source=tape(bars(6)), decider=BuyAndHold(), **HUNDRED) as desk:
+        agent = begun(desk)
+        moments = agent.live_bars()
+        assessed = agent.assess(agent.generate_action(*next(moments)))
+        assert len(assessed.approved) == 1
+        agent.emergency_stop("out")
+        assert agent.route(assessed).orders_sent == 0
+        agent.operator_desk.give_up(OPENS, "over")
+    assert rows(tmp_path, "SELECT count(*) FROM orders") == [(0,)]
+    assert rows(tmp_path, "SELECT rule, verdict FROM risk_checks") == [("halted", "REFUSED")]
+
+
+def test_an_approval_is_for_that_order_at_that_moment_and_beside_the_others(at_desk: MakeDesk, tape: type) -> None:
+    class Still(BuyAndHold):
+        def decide(self, window: Any) -> dict[str, Signal]:
+            return dict.fromkeys(window.symbols, Signal(Action.HOLD))
+
+    both = tape([*bars(3), *(replace(bar, symbol="QQQ") for bar in bars(3))])
+    tight = {
+        "session": {"symbols": ["SPY", "QQQ"]},
+        "risk": {**HUNDRED["risk"], "max_gross_exposure": 10_000}, "orders": {"allow_short": True},
+    }  # fmt: skip
+    with at_desk(MONDAY, source=both, decider=Still(), **tight) as desk:
+        agent = begun(desk)
+        agent.process_new_bar(*next(agent.live_bars()))
+        [approved] = agent.approve("SPY", Side.BUY, 95).approved
+        # 5 of the other, because 95 of 100 were approved.
+        [beside] = agent.approve("QQQ", Side.BUY, 95).approved
+        assert beside.intent.quantity == 5
+        with pytest.raises(NotApproved):
+            agent.place_order(replace(approved, intent=replace(approved.intent, side=Side.SELL, symbol="QQQ")))
+        agent.emergency_stop("out")
+        with pytest.raises(NotApproved, match="before trading was halted"):
+            agent.place_order(approved)
+
+
+def test_reductions_are_judged_together(at_desk: MakeDesk, tape: type) -> None:
+    with at_desk(MONDAY, source=tape(bars(6)), decider=BuyAndHold(), **HUNDRED) as desk:
+        agent = begun(desk)
+        for done in trading(agent):
+            if done == 3:
+                break
+        router, at = agent.order_router, OPENS + 3 * A_MINUTE
+        orders = [
+            ApprovedOrder(
+                router.market_intent("SPY", Side.SELL, 100, Decimal(100), OPENS, at, f"mine-{number}"),
+                PreTradeVerdict(100, ()),
+            )
+            for number in range(3)
+        ]
+        with pytest.raises(NotApproved):
+            router.place_orders(orders)
+        assert router.place_orders(orders[:1])
+
+
+def test_an_entry_is_not_amended_to_a_worse_price(at_desk: MakeDesk, tape: type) -> None:
+    waiting: dict[str, Any] = {**HUNDRED, "orders": {"order_type": "LIMIT", "limit_offset_bps": -500}}
+    with at_desk(MONDAY, source=tape(bars(6)), decider=BuyAndHold(), **waiting) as desk:
+        agent = begun(desk)
+        agent.process_new_bar(*next(agent.live_bars()))
+        [order_id] = agent.get_open_orders()
+        with pytest.raises(NotApproved, match="worse price"):
+            agent.order_router.replace_order(order_id, OPENS + A_MINUTE, limit_price=Decimal(5_000))
+        assert agent.order_router.replace_order(order_id, OPENS + A_MINUTE, limit_price=Decimal(90)) is not None
+
+
+@pytest.mark.parametrize("kind", ["LIMIT", "STOP"])
+def test_with_long_bars_an_exit_that_waits_is_out_of_the_way_before_the_last_bar(
+    at_desk: MakeDesk, tape: type, tmp_path: Path, kind: str
+) -> None:
+    class Out(BuyAndHold):
+        """Buys, and wants out from the eleventh half hour on."""
+
+        def decide(self, window: Any) -> dict[str, Signal]:
+            action = Action.BUY if window.available("SPY") < 11 else Action.SELL
+            return dict.fromkeys(window.symbols, Signal(action))
+
+    halves = [Bar("SPY", OPENS + n * 30 * A_MINUTE, *[Decimal(100)] * 4, 10_000) for n in range(13)]
+    # Entries are stops and limits too, at a price that a flat market trades through at once only as a limit above it.
+    waiting: dict[str, Any] = {
+        **HUNDRED,
+        "session": {"timeframe": "30min"},
+        "closing": {"hold_overnight": False},
+        "orders": {"order_type": kind, "limit_offset_bps": 50, "stop_offset_bps": "0.01"},
+    }
+    moving = [replace(bar, high=bar.high + 1) if n < 5 else bar for n, bar in enumerate(halves)]
+    with at_desk(MONDAY, source=tape(moving), decider=Out(), **waiting) as desk:
+        agent = begun(desk)
+        for _ in trading(agent):
+            pass
+        ended(agent)
+        assert agent.pnl_tracker.held_symbols == ()
+    assert rows(tmp_path, "SELECT count(*) FROM risk_checks WHERE verdict = 'ALARM'") == [(0,)]
+    assert rows(tmp_path, "SELECT count(*) FROM fills") == [(2,)]
+
+
+def test_another_strategy_on_the_same_day_has_the_days_losses_and_can_be_restarted(
+    at_desk: MakeDesk, tape: type, tmp_path: Path
+) -> None:
+    # Each of the two would lose 200 of a limit of 300 in the symbol.
+    falling = tape(bars(390, lambda n: "100" if n < 5 else "98"))
+    two: dict[str, Any] = {
+        **HUNDRED,
+        "risk": {**HUNDRED["risk"], "max_symbol_loss": 300},
+        "closing": {"hold_overnight": False},
+    }
+    with at_desk(MONDAY, source=falling, decider=BuyAndHold(), **two, session={"strategy": "one"}) as desk:
+        desk.agent.run_session()
+    with at_desk(MONDAY, source=falling, decider=BuyAndHold(), **two, session={"strategy": "two"}) as desk:
+        agent = begun(desk)
+        for done in trading(agent):
+            if done == 4:
+                break
+    with at_desk(MONDAY, source=falling, decider=BuyAndHold(), **two, session={"strategy": "two"}) as desk:
+        desk.agent.run_session()
+    # It bought at 100 and lost 200 more with the sixth bar.
+    assert rows(tmp_path, "SELECT scope, rule, session_id LIKE '%two' FROM halts") == [
+        ("symbol:SPY", "max_symbol_loss", True)
+    ]
+
+
+def test_a_tightened_limit_is_looked_at_with_the_next_bar(at_desk: MakeDesk, tape: type, tmp_path: Path) -> None:
+    class InAndOut(BuyAndHold):
+        def decide(self, window: Any) -> dict[str, Signal]:
+            action = Action.BUY if window.available("SPY") in (1, 2) or window.available("SPY") > 8 else Action.SELL
+            return dict.fromkeys(window.symbols, Signal(action))
+
+    falling = tape(bars(12, lambda n: "100" if n < 2 else "98"))
+    with at_desk(MONDAY, source=falling, decider=InAndOut(), **HUNDRED) as desk:
+        agent = begun(desk)
+        for done in trading(agent):
+            if done == 6:
+                assert agent.pnl_tracker.held_symbols == ()
+                ask(desk.store, "limits", limits={"max_symbol_loss": 100})
+                agent.attend()
+        ended(agent)
+    assert rows(tmp_path, "SELECT rule, halted_at FROM halts") == [("max_symbol_loss", OPENS + 7 * A_MINUTE)]
+    assert rows(tmp_path, "SELECT side FROM orders ORDER BY created_at") == [("BUY",), ("SELL",)]
+
+
+def test_a_trailing_stop_is_worth_what_it_lets_the_price_rise_to(at_desk: MakeDesk, tape: type, tmp_path: Path) -> None:
+    # At 100 with half of it to trail a share may cost 150: of 10,000 sixty-six.
+    wide: dict[str, Any] = {
+        **HUNDRED, "risk": {**HUNDRED["risk"], "max_order_notional": 10_000},
+        "orders": {"order_type": "TRAILING_STOP", "time_in_force": "GTC", "trail_fraction": "0.5"},
+    }  # fmt: skip
+    with at_desk(MONDAY, source=tape(bars(3)), decider=BuyAndHold(), **wide) as desk:
+        agent = begun(desk)
+        agent.process_new_bar(*next(agent.live_bars()))
+    assert rows(tmp_path, "SELECT quantity FROM orders") == [(66,)]
+
+
+@pytest.mark.parametrize("said", [1, "SELL IT", None, 0.5])
+def test_what_is_no_action_is_no_order(at_desk: MakeDesk, tape: type, tmp_path: Path, said: object) -> None:
+    class Odd(BuyAndHold):
+        def decide(self, window: Any) -> dict[str, Signal]:
+            return dict.fromkeys(window.symbols, Signal(said))  # type: ignore[arg-type]
+
+    with at_desk(MONDAY, source=tape(bars(3)), decider=Odd(), **HUNDRED, orders={"allow_short": True}) as desk:
+        desk.agent.run_session()
+    assert rows(tmp_path, "SELECT count(*) FROM orders") == [(0,)]
+    assert rows(tmp_path, "SELECT DISTINCT action, error IS NULL FROM decisions") == [("HOLD", False)]
+
+
+def test_a_word_for_an_action_is_that_action() -> None:
+    assert Signal("BUY").action is Action.BUY  # type: ignore[arg-type]
+
+
+def test_a_stop_that_is_given_up_at_the_close_sends_nothing_any_more(
+    at_desk: MakeDesk, tape: type, tmp_path: Path
+) -> None:
+    with at_desk(MONDAY, source=tape(bars(3)), decider=BuyAndHold(), **HUNDRED) as desk:
+        agent = begun(desk)
+        for done in trading(agent):
+            if done == 3:
+                agent.emergency_stop("out", flatten=True)
+        ended(agent)
+    assert rows(tmp_path, "SELECT side, status FROM orders ORDER BY created_at") == [
+        ("BUY", "FILLED"),
+        ("SELL", "EXPIRED"),
+    ]
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
