@@ -338,7 +338,9 @@ class Told:
         return [(order, left) for order, left in found if left]
 
     def adds(self, order: Order) -> bool:
-        """Whether it does more than reduce the position, with all that was sent beside it."""
+        """Whether it does more than reduce the position, with all that was sent beside it; not one that is over already."""
+        if not self.left_of(order, order.sent_at):
+            return False
         held = self.position(order.symbol, order.sent_at)
         out = sum(left for _, left in self.open_of(order.symbol, order.side, order.sent_at))
         return not (held * order.side.sign < 0 and out <= abs(held))
@@ -405,7 +407,9 @@ def no_limit_is_broken(told: Told, risk: RiskSettings, allow_short: bool) -> Non
             working = told.open_of(order.symbol, order.side, at)
             after = held + sum(left for _, left in working)
             value = worth_after(held, working, told.close(order.symbol, at))
-            opened = min(order.quantity, after)
+            # What else was sent of it at this moment only reduced.
+            sent = sum(left for one, left in working if one.sent_at == at)
+            opened = min(sent, after)
             assert allow_short or order.side is Side.BUY
             assert opened <= risk.max_order_shares
             assert opened % risk.lot_size == 0
