@@ -132,3 +132,19 @@ def test_positions_that_may_stay_overnight_are_never_closed() -> None:
 def test_the_steps_come_in_their_order(wrong: dict[str, int], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         ClosingSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "clear_from"),
+    # Positions are flattened at the ends of bars 5, 10 and 30 minutes before the close: one bar earlier.
+    [(1, 6), (5, 10), (10, 20), (30, 60)],
+)
+@pytest.mark.parametrize("day", [FULL, HALF])
+def test_what_could_be_in_the_way_is_gone_one_bar_before_positions_are_flattened(
+    day: date, minutes: int, clear_from: int
+) -> None:
+    closing, length = steps(day, minutes), timedelta(minutes=minutes)
+    assert not closing.clears_at(before_the_close(closing, clear_from + minutes), length)
+    assert closing.clears_at(before_the_close(closing, clear_from), length)
+    assert closing.clears_at(before_the_close(closing, clear_from - minutes), length)
+    assert not steps(day, minutes, hold_overnight=True).clears_at(closing.closes_at, length)
