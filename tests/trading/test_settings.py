@@ -142,6 +142,67 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
 ]
 
 
+def _each(keys: str, good: list[object], bad: list[object]) -> list[tuple[str, list[object], list[object]]]:
+    return [(key, good, bad) for key in keys.split()]
+
+
+BOUNDS += [
+    *_each(
+        "risk.min_order_notional risk.max_position_notional risk.max_gross_exposure risk.max_net_exposure risk.max_symbol_loss",
+        ["off", None, "0.000001", 10**11],
+        [0, -1, "nan", "inf", "0.0000001"],
+    ),
+    *_each(
+        "risk.max_price_deviation_fraction risk.max_concentration_fraction risk.max_daily_loss_fraction"
+        " risk.max_session_drawdown_fraction risk.max_drawdown_fraction risk.max_drawdown_speed_fraction"
+        " risk.max_value_at_risk_fraction risk.max_expected_shortfall_fraction",
+        ["off", "0.0001", 1],
+        [0, "1.0001", -1, "nan", 25],
+    ),
+    *_each(
+        "risk.max_duplicate_orders risk.max_orders_per_second risk.max_orders_per_session risk.max_cancels_per_minute"
+        " risk.max_positions risk.max_losing_streak risk.max_trades_per_session",
+        ["off", 1, 1_000_000_000],
+        [0, -1, 1.5, 1_000_000_001],
+    ),
+    *_each(
+        "risk.max_leverage risk.max_hourly_turnover risk.max_daily_turnover",
+        ["off", "0.001", 1_000],
+        [0, -1, "1000.001", "nan"],
+    ),
+    ("risk.duplicate_window_seconds", [1, 86_400], [0, 86_401, "off"]),
+    ("risk.lot_size", [1, 1_000_000], [0, 1_000_001, "off"]),
+    *_each("risk.no_entry_first_minutes risk.no_entry_last_minutes", [0, 1_440], [-1, 1_441, 1.5]),
+    ("risk.not_tradable", [[], ["SPY", "BRK.B"]], [["spy"], ["A B"], "SPY"]),
+    ("risk.concentration_from_fraction", [0, 10], [-1, "10.1", "off"]),
+    *_each("risk.cash_reserve_fraction risk.throttle_skip_fraction", [0, "0.999"], [-1, 1, "nan"]),
+    ("risk.max_impact_bps", ["off", "0.001", 10_000], [0, "10000.1", -1]),
+    ("risk.max_price_age_seconds", ["off", "0.1", 86_400], [0, "86400.1"]),
+    ("risk.max_gap_bars", ["off", 0, 1_440], [-1, 1_441, 1.5]),
+    ("risk.drawdown_since", [None, "2026-01-05"], ["off", "yesterday"]),
+    ("risk.drawdown_speed_minutes", [1, 1_440], [0, 1_441]),
+    ("risk.value_at_risk_confidence", ["0.5", "0.999"], ["0.499", 1, "nan"]),
+    ("risk.value_at_risk_bars", [20, 10_000], [19, 10_001]),
+    ("risk.value_at_risk_horizon_bars", [1, 10_000], [0, 10_001]),
+    ("risk.near_limit_fraction", ["0.001", "0.999"], [0, 1]),
+    ("risk.pattern_day_trader.enabled", [True, False], ["perhaps"]),
+    ("risk.pattern_day_trader.brokers", [[], ["ib", "paper"]], ["ib"]),
+    ("risk.pattern_day_trader.until", ["2027-10-20"], ["some day"]),
+    ("risk.pattern_day_trader.minimum_equity", ["0.01", 25_000], [0, -1]),
+    ("risk.pattern_day_trader.max_day_trades", [0, 1_000], [-1, 1_001]),
+    ("risk.pattern_day_trader.sessions", [1, 30], [0, 31]),
+    ("closing.hold_overnight", [True, False], ["perhaps"]),
+    # Each step is no later than the one before it.
+    ("closing.warn_minutes", [10, 1_440], [1_441, -1]),
+    ("closing.reduce_only_minutes", [5, 10], [-1, 1_441]),
+    ("closing.flatten_minutes", [1, "7.5", 10], [-1, 1_441]),
+    ("closing.market_on_close_minutes", [0, "0.5", 5], [-1, 1_441]),
+    ("stopping.alarm_after_seconds", ["0.1", 86_400], [0, 86_401]),
+    *_each("stopping.flatten_on_loss stopping.flatten_on_cancel", [True, False], ["perhaps"]),
+    ("orders.tick_size", ["off", "0.000001", "0.01"], [0, -1, "nan"]),
+]
+
+
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, good, _ in BOUNDS for value in good])
 def test_a_value_up_to_its_bound_is_taken(key: str, value: object) -> None:
     parsed(key, value)
@@ -225,6 +286,27 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_settings(tmp_path / "nothing.toml")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_settings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("warn_minutes", "9.9", "closing.reduce_only_minutes"),
+        ("reduce_only_minutes", "4.9", "closing.flatten_minutes"),
+        ("flatten_minutes", "10.1", "closing.reduce_only_minutes"),
+        ("market_on_close_minutes", "5.1", "closing.flatten_minutes"),
+    ],
+)
+def test_the_steps_before_the_close_come_in_their_order(key: str, value: str, named: str) -> None:
+    message = refused(f"closing.{key}", value)
+    assert f"closing.{key}" in message
+    assert named in message
+
+
+@pytest.mark.parametrize("kind", ["MARKET_ON_CLOSE", "LIMIT_ON_OPEN"])
+def test_an_order_for_an_auction_has_no_other_time_in_force(kind: str) -> None:
+    message = refused("orders", {"order_type": kind, "time_in_force": "GTC"})
+    assert "no time in force but DAY" in message
 
 
 # JSON and the form
