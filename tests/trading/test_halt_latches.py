@@ -69,6 +69,11 @@ def test_a_later_halt_of_the_same_rule(before: datetime | None, after: datetime 
     assert halt.reason == ("before" if ends == before else "after")
 
 
+def test_of_two_halts_with_one_end_the_first_stands() -> None:
+    latches = latched(Halt("all", "before", AT, CLOSE), Halt("all", "after", AT, CLOSE))
+    assert [halt.reason for halt in latches.standing] == ["before"]
+
+
 @pytest.mark.parametrize(("at", "over"), [(CLOSE - MICRO, False), (CLOSE, True), (CLOSE + MICRO, True)])
 def test_a_halt_ends_at_its_own_end(at: datetime, over: bool) -> None:
     ending, lasting = Halt("all", "until the close", AT, CLOSE, rule="max_daily_loss"), Halt("all", "for good", AT)

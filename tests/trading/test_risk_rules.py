@@ -49,6 +49,17 @@ def test_the_worst_price_is_the_highest_that_the_order_allows(
 
 
 @pytest.mark.parametrize(
+    ("trails_up_to", "limit", "worst"),
+    [("50.50", None, "50.50"), ("49", None, "50"), ("50.50", "50.60", "50.60"), ("50.60", "50.50", "50.60")],
+)
+def test_a_trailing_stop_allows_what_it_trails_up_to(
+    risk_view, trails_up_to: str, limit: str | None, worst: str
+) -> None:
+    limit_price = None if limit is None else Decimal(limit)
+    assert risk_view(trails_up_to=Decimal(trails_up_to), limit_price=limit_price).worst_price == Decimal(worst)
+
+
+@pytest.mark.parametrize(
     ("side", "position", "opposing", "worth"),
     [
         (BUY, 0, 0, 0),
