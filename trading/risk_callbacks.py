@@ -120,7 +120,8 @@ def pre_trade_check(
             objection = rule.object_to(view)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in a rule, it refuses
             objection = _could_not_tell(rule.name, view, error)
-        if objection is not None:
+        # A limit that others have gone beyond, and that the order makes no worse, is nothing to say of it.
+        if objection is not None and objection.allowed < view.adding:
             objections.append(objection)
             allowed = min(allowed, max(objection.allowed, 0))
     # What the limits leave is what the market has to carry.
