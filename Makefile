@@ -27,10 +27,11 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 session: $(VENV)/.base
 	@$(BIN)/openbell session
 
-# Two files of tests at a time; each file in one process and in its own order.
+# Two files of tests at a time; then those of the flows, which share one server and its deployments, in their order.
 TESTERS := 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --ignore tests/flows
+	$(BIN)/python -m pytest tests/flows
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500

@@ -31,7 +31,7 @@ def prefect(*arguments: str, timeout_seconds: float = 120) -> str:
 
 def test_the_session_is_deployed_scheduled_and_run_by_a_worker(prefect_server: str, tmp_path: Path) -> None:
     assert prefect_server.startswith("http://127.0.0.1")
-    prefect("work-pool", "create", "--type", "process", "openbell")
+    prefect("work-pool", "create", "--type", "process", "--overwrite", "openbell")
     prefect("--no-prompt", "deploy", "--all")
 
     with get_client(sync_client=True) as client:
