@@ -25,6 +25,10 @@ class DataNotFit(RefusedToTrade):
     """The bars are missing or too bad to trade on."""
 
 
+class PolicyNotFit(RefusedToTrade):
+    """A trained policy is not what it was when it was written, or cannot be trusted, or does not go with the session."""
+
+
 class Unreconciled(RefusedToTrade):
     """Ledger and broker disagree, or the broker did not say."""
 

@@ -1,0 +1,1 @@
+"""What policies look at: one definition of each feature for whole histories and for single bars."""
