@@ -80,7 +80,7 @@ bench-peers: $(VENV)/.dev $(PEERS)/.installed
 
 constraints:
 	rm -rf $(VENV)-constraints && $(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/pip install --quiet -e ".[dev,rl]"
+	$(VENV)-constraints/bin/pip install --quiet -e ".[dev]"
 	@(sed -n '/^#/p' constraints.txt; $(VENV)-constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | sort -f) > constraints.new
 	@mv constraints.new constraints.txt && rm -rf $(VENV)-constraints
 
