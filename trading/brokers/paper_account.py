@@ -10,8 +10,8 @@ What a bar does to the price of an order say ``trading.brokers.paper_fill_rules`
   account worse off at the bar's close: the order of events inside a bar is not known.
 - At the close DAY, IOC and FOK orders expire; an order for the open waits for the first session after its decision.
 
-Commission of an order = max(minimum, per share x filled shares), at most ``maximum fraction`` of its value where
-that is set; an order that fills in parts pays each time what its total has grown by.
+What an order costs says ``trading.brokers.paper_commission``; one that fills in parts pays each time what its total has
+grown by.
 
 Every method works out a ``PaperChange`` and leaves the account as it is; ``apply`` makes it count.
 """
@@ -23,6 +23,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper_change import PaperChange, PaperOrders
+from trading.brokers.paper_commission import commission_of
 from trading.brokers.paper_fill_rules import AT_ONCE, ON_CLOSE, ON_OPEN, Judgement, closing_price, judge
 from trading.brokers.paper_order import ClosingBar, PaperOrder
 from trading.errors import OrderRefused
@@ -300,14 +301,8 @@ class PaperAccount:
 
     def _fill(self, order: PaperOrder, quantity: int, price: Decimal, at: datetime, change: PaperChange) -> None:
         value = order.value + quantity * price
-        change.fill(order, quantity, price, value, self._commission(order.filled + quantity, value), at)
-
-    def _commission(self, shares: int, value: Decimal) -> Decimal:
-        settings = self._settings
-        commission = max(settings.commission_minimum, settings.commission_per_share * shares)
-        if settings.commission_maximum_fraction is not None:
-            commission = min(commission, settings.commission_maximum_fraction * value)
-        return round_money(commission)
+        commission = commission_of(self._settings, order.filled + quantity, value)
+        change.fill(order, quantity, price, value, commission, at)
 
     def _book(self, execution: Execution) -> None:
         position = self._positions.setdefault(execution.symbol, Position(CostBasis.AVERAGE))
