@@ -1,0 +1,107 @@
+"""Works out many series at once: what they share is worked out a single time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+
+from trading.features.series import Constant, Derived, Field, Floats, Input, Series, Step
+
+FIELDS = tuple(Field)
+_OF_SESSIONS = (Field.SESSION_OPENS, Field.SESSION_CLOSES, Field.WEEKDAY)
+_NONE = -1
+"""Stands for an input that a series does not have."""
+
+
+class Graph:
+    """The series and all they are made of, in an order in which each can be worked out after its inputs."""
+
+    def __init__(self, outputs: Sequence[Series]) -> None:
+        self._outputs = tuple(outputs)
+        self._derived: dict[Derived, None] = {}
+        self._constants: dict[Constant, None] = {}
+        self._fields: dict[Field, None] = {}
+        for series in self._outputs:
+            self._add(series)
+
+    @property
+    def fields(self) -> frozenset[Field]:
+        """What it needs of the bars."""
+        return frozenset(self._fields)
+
+    @property
+    def needs_sessions(self) -> bool:
+        """Whether it has to be told which session a bar belongs to."""
+        return not self._fields.keys().isdisjoint(_OF_SESSIONS)
+
+    @property
+    def warmup_bars(self) -> int:
+        """Bars until every one of the series is known, the newest included."""
+        return max((series.warmup_bars for series in self._outputs), default=1)
+
+    def history(self, inputs: Mapping[Field, Floats], rows: int) -> Floats:
+        """The series as columns of one array (rows x series)."""
+        columns: dict[Series, Floats] = {Input(field): column for field, column in inputs.items()}
+        columns.update((constant, np.array(constant.value)) for constant in self._constants)
+        waiting = [part for series in self._derived for part in series.inputs]
+        made = np.empty((rows, len(self._outputs)))
+        for series in self._derived:
+            columns[series] = series.history(*(columns[part] for part in series.inputs))
+            for part in series.inputs:
+                waiting.remove(part)
+                if part not in waiting and part not in self._outputs:
+                    # A long history has room for what is still needed only.
+                    del columns[part]
+        for place, output in enumerate(self._outputs):
+            made[:, place] = columns[output]
+        return made
+
+    def live(self) -> "LiveGraph":
+        """A new stream of all series."""
+        places: dict[Series, int] = {Input(field): place for place, field in enumerate(FIELDS)}
+        for series in (*self._constants, *self._derived):
+            places[series] = len(places)
+        return LiveGraph(
+            [constant.value for constant in self._constants],
+            [(series.live(), *_three(places[part] for part in series.inputs)) for series in self._derived],
+            [places[series] for series in self._outputs],
+        )
+
+    def _add(self, series: Series) -> None:
+        match series:
+            case Input(field):
+                self._fields[field] = None
+            case Constant():
+                self._constants[series] = None
+            case _:
+                derived = cast(Derived, series)
+                for part in derived.inputs:
+                    self._add(part)
+                self._derived.setdefault(derived)
+
+
+def _three(places: Iterable[int]) -> tuple[int, int, int]:
+    first, second, third = [*places, _NONE, _NONE][:3]
+    return first, second, third
+
+
+class LiveGraph:
+    """Numbers of one bar in, numbers of all series out; each call is the next bar."""
+
+    def __init__(self, constants: list[float], steps: list[tuple[Step, int, int, int]], outputs: list[int]) -> None:
+        self._constants = constants
+        self._steps = steps
+        self._outputs = outputs
+
+    def step(self, inputs: Sequence[float]) -> Floats:
+        """``inputs`` in the order of ``FIELDS``; what is not needed may be anything."""
+        known = [*inputs, *self._constants]
+        for step, first, second, third in self._steps:
+            # Spelled out: a loop over the inputs would take longer than most of the steps.
+            if second < 0:
+                known.append(step(known[first]))
+            elif third < 0:
+                known.append(step(known[first], known[second]))
+            else:
+                known.append(step(known[first], known[second], known[third]))
+        return np.array([known[place] for place in self._outputs])
