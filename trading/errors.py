@@ -29,6 +29,10 @@ class PolicyNotFit(RefusedToTrade):
     """A trained policy is not what it was when it was written, or cannot be trusted, or does not go with the session."""
 
 
+class NotPromoted(RefusedToTrade):
+    """A policy does not come to the stage that was asked for. All stages are as they were."""
+
+
 class Unreconciled(RefusedToTrade):
     """Ledger and broker disagree, or the broker did not say."""
 
