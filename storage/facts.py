@@ -53,6 +53,7 @@ DECISIONS: FactTable[Decision] = FactTable(
         "confidence": NUMBER,
         "latency_ms": NUMBER,
         "error": TEXT,
+        "note": TEXT,
     },
     lambda _, it: (
         it.session_id,
@@ -63,6 +64,7 @@ DECISIONS: FactTable[Decision] = FactTable(
         it.confidence,
         it.latency_ms,
         it.error,
+        it.note,
     ),
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from storage import risk_history
+from storage import policy_states, risk_history
 from storage.comparisons import write_comparisons
 from storage.connection import Connection, RepeatedFact
 from storage.facts import (
@@ -28,6 +28,7 @@ from storage.fill_booking import place_snapshots
 from storage.leases import HeldLease
 from storage.operator_requests import OperatorRequests
 from storage.order_writing import write_orders
+from storage.policy_decisions import SHADOW_DECISIONS, decisions_of
 from storage.reading import (
     CHANGES_WANTED_COLUMNS,
     EXTERNAL_FILL_COLUMNS,
@@ -45,7 +46,7 @@ from storage.reading import (
     utc,
 )
 from storage.replay_blocks import write_blocks
-from trading.decisions import Halt
+from trading.decisions import Decision, Halt, PolicyState
 from trading.differences import GONE, ExternalFill, ExternalOrder, InstrumentLock
 from trading.errors import StoreError
 from trading.leases import Lease, Runner
@@ -128,6 +129,8 @@ class DuckLedger:
         write_stops(connection, entries.stops)
         STOP_STEPS.write(connection, session_id, entries.stop_steps, absorb)
         LIMIT_CHANGES.write(connection, session_id, entries.limit_changes, absorb)
+        SHADOW_DECISIONS.write(connection, session_id, entries.shadow_decisions, absorb)
+        policy_states.write(connection, session_id, entries.policy_states)
         write_comparisons(connection, entries)
         write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
 
@@ -314,6 +317,14 @@ class DuckLedger:
     def limit_changes(self, session_id: str) -> list[LimitChange]:
         """Changes of the session's limits that were made (not those refused), oldest first."""
         return risk_history.limit_changes(self._connection, session_id)
+
+    def decisions_of(self, session_id: str) -> list[Decision]:
+        """What was decided in the session so far, in the order of its bars."""
+        return decisions_of(self._connection, session_id)
+
+    def policy_states(self, session_id: str, fingerprint: str) -> list[PolicyState]:
+        """What a policy remembered after the session's last bar, one for each symbol."""
+        return policy_states.read(self._connection, session_id, fingerprint)
 
     def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:
         """Those of the orders that the ledger has, wherever they stand, by id; ``intent`` as amended."""

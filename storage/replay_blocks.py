@@ -25,7 +25,8 @@ def write_blocks(
     filled = [block for block in blocks if len(block.bar_time)]
     if not filled:
         return
-    DECISIONS.write_columns(connection, pa.concat_tables(map(_decisions, filled)).unify_dictionaries(), absorb)
+    decisions = pa.concat_tables(map(_decisions, filled), promote_options="default").unify_dictionaries()
+    DECISIONS.write_columns(connection, decisions, absorb)
     newest: list[Mapping[str, Decimal]] = [{} for _ in filled[:-1]] + [marks]
     equity = pa.concat_tables(_equity(block, held) for block, held in zip(filled, newest, strict=True))
     EQUITY.write_columns(connection, equity.unify_dictionaries(), absorb)
@@ -34,8 +35,18 @@ def write_blocks(
 def _decisions(block: ReplayBlock) -> pa.Table:
     rows, columns = np.nonzero(block.present)
     count = len(rows)
+    told: dict[str, pa.Array] = {}
+    if block.confidence is not None:
+        confidence = block.confidence[rows, columns]
+        told["confidence"] = pa.array(confidence, mask=np.isnan(confidence))
+    for name, texts in (("error", block.errors), ("note", block.notes)):
+        if texts:
+            told[name] = pa.array(
+                [texts.get(place) for place in zip(rows.tolist(), columns.tolist(), strict=True)], pa.string()
+            )
     return pa.table(
         {
+            **told,
             "session_id": _same(block.session_id, count),
             "bar_time": moments(block.bar_time[rows]),
             "symbol": words(columns, list(block.symbols)),

@@ -44,10 +44,11 @@ from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
 from trading.policies.sma_crossover import SmaCrossover
+from trading.policy_settings import PolicyChoice
 from trading.ports import BarSource, Clock, Feed, Policy
 from trading.reconciler import Reconciler
 from trading.sessions import SessionState, session_id
-from trading.settings import FeedKind, PolicySettings, Settings
+from trading.settings import FeedKind, Settings
 from trading.stop_at_rest import StopAtRest
 from trading.stops import StopStep
 
@@ -247,7 +248,7 @@ def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:
         time.sleep(0.1)
 
 
-def build_policy(settings: PolicySettings) -> Policy:
+def build_policy(settings: PolicyChoice) -> Policy:
     """The policy by its name with its parameters; raises ``ConfigurationError`` for one it does not have."""
     known = _PARAMETERS[settings.name]
     given: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from trading.money import ZERO
@@ -55,6 +55,36 @@ class TradesPerSession:
         if count <= self.limit:
             return None
         return Objection(self.name, 0, "too many trades in the session", Decimal(count), Decimal(self.limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """How many bars a symbol is left alone after an order before anything is opened or added there."""
+
+    bars: int
+    bar_length: timedelta
+    name: str = "cooldown_bars"
+
+    def object_to(self, view: RiskView) -> Objection | None:
+        since = view.activity.since_last_order
+        if since is None or since >= self.bars * self.bar_length:
+            return None
+        passed = Decimal(since // self.bar_length)
+        return Objection(self.name, 0, "too soon after the symbol's last order", passed, Decimal(self.bars))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesOfMind:
+    """How often a symbol's orders may change sides within a session; after that it is only left."""
+
+    limit: int
+    name: str = "max_changes_per_session"
+
+    def object_to(self, view: RiskView) -> Objection | None:
+        turns = view.activity.turns
+        if turns <= self.limit:
+            return None
+        return Objection(self.name, 0, "too many changes of mind in the session", Decimal(turns), Decimal(self.limit))
 
 
 @dataclass(frozen=True, slots=True)

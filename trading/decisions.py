@@ -1,5 +1,6 @@
 """What is decided on a bar, what risk said of it, and what the account was worth: the facts of one bar as values."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,25 +19,44 @@ class Action(StrEnum):
 class Signal:
     """A policy's word on one symbol. ``confidence`` is between 0 and 1, None where the policy has none.
 
-    A signal with ``error`` is a policy that failed on this symbol: it is recorded and never traded on.
+    ``target_weight`` is the position it wants as a signed fraction of equity (BUY above zero, SELL else); without one a BUY or a
+    SELL is sized by the session. A signal with ``error`` is a policy that failed on this symbol: it is recorded and never
+    traded on. ``note`` says why the signal is not what the policy said first.
     """
 
     action: Action
     confidence: float | None = None
     error: str | None = None
+    target_weight: float | None = None
+    note: str | None = None
+
+    @classmethod
+    def of_weight(cls, weight: float, confidence: float | None = None) -> "Signal":
+        """The signal that wants ``weight`` of equity in the symbol."""
+        return cls(Action.BUY if weight > 0 else Action.SELL, confidence, target_weight=weight)
 
     def __post_init__(self) -> None:
         # "BUY" is as good as the word itself; a number, or anything else, is no action and never taken for one.
         object.__setattr__(self, "action", Action(self.action))
-        if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
-            raise ValueError(f"confidence {self.confidence} is not between 0 and 1")
+        if self.confidence is not None:
+            object.__setattr__(self, "confidence", float(self.confidence))
+            if not 0.0 <= self.confidence <= 1.0:
+                raise ValueError(f"confidence {self.confidence} is not between 0 and 1")
         if self.error is not None and self.action is not Action.HOLD:
             raise ValueError("a failed decision can only hold")
+        if self.target_weight is None:
+            return
+        weight = float(self.target_weight)
+        object.__setattr__(self, "target_weight", weight)
+        if not math.isfinite(weight):
+            raise ValueError(f"target weight {weight} is not a fraction of equity")
+        if self.action is not (Action.BUY if weight > 0 else Action.SELL):
+            raise ValueError(f"{self.action} does not go with a target weight of {weight}")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A signal with the position it asks for. ``target_quantity`` is signed whole shares."""
+    """A signal with the position it asks for. ``target_quantity`` is signed whole shares; ``note`` as in ``Signal``."""
 
     session_id: str
     bar_time: datetime
@@ -46,6 +66,33 @@ class Decision:
     confidence: float | None
     latency_ms: float
     error: str | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """What a policy that never trades would have wanted of a symbol on a bar."""
+
+    session_id: str
+    bar_time: datetime
+    symbol: str
+    fingerprint: str
+    action: Action
+    target_weight: float | None
+    confidence: float | None
+    latency_ms: float
+    error: str | None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """What a policy that has a memory remembers of a symbol after a bar: opaque to everyone else."""
+
+    symbol: str
+    fingerprint: str
+    bar_time: datetime
+    state: bytes
 
 
 class Verdict(StrEnum):

@@ -7,7 +7,6 @@ A bar that died in between is processed again: same decision, same order id, no 
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,27 @@ from trading.assessment import Assessment
 from trading.bars import BarSlice
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
-from trading.decisions import Action, DataFinding, Decision, EquityPoint, Halt, RiskCheck, Signal, Verdict
+from trading.decisions import (
+    Action,
+    DataFinding,
+    Decision,
+    EquityPoint,
+    Halt,
+    PolicyState,
+    RiskCheck,
+    ShadowDecision,
+    Signal,
+    Verdict,
+)
 from trading.errors import BrokerUnavailable, StoppedEarly, StoreError
 from trading.hooks import Callback, Happening, HookEvent, Observers, refuse_inside_hook
 from trading.live_data_loader import LiveDataLoader
 from trading.order_router import OrderRouter
 from trading.orders import OpenOrder, OrderEvent, OrderStatus, OrderType
 from trading.pnl_tracker import PnLTracker
-from trading.ports import Ledger, LedgerEntries, Policy, SimulatedMarket
+from trading.policy_settings import PolicySettings
+from trading.policy_watch import PolicyWatch
+from trading.ports import Ledger, LedgerEntries, Policy, Remembering, SimulatedMarket
 from trading.risk_callbacks import MINIMUM_QUANTITY, ApprovedOrder, PreTradeVerdict
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
 from trading.risk_gate import RiskGate
@@ -34,8 +46,6 @@ from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopStep
 
 _log = logging.getLogger(__name__)
-
-_NOTHING_SAID = Signal(Action.HOLD, error="the policy said nothing about this symbol")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +108,11 @@ class ExecutionLoop:
         market: SimulatedMarket | None = None,
         risk_events: RiskEventHandler | None = None,
         now: Callable[[], datetime] | None = None,
+        shadow: Policy | None = None,
     ) -> None:
         self.session = record
         self.hours = hours
         self._settings = settings
-        self._policy = policy
         self._router = router
         self._tracker = tracker
         self._loader = loader
@@ -118,6 +128,10 @@ class ExecutionLoop:
         self.unheard = False
         """Whether the broker did not answer since ledger and broker were compared last."""
         self.risk_events = risk_events if risk_events is not None else RiskEventHandler()
+        self.watch = PolicyWatch(policy, settings.policy, record.session_id, self.risk_events)
+        # A shadow is heard as it speaks: how far a policy is trusted is about orders, and it has none.
+        trusted = PolicySettings(max_age_days=settings.policy.max_age_days)
+        self.shadow = None if shadow is None else PolicyWatch(shadow, trusted, record.session_id, RiskEventHandler())
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, now)
         self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length, self.gate.note_fills)
         router.may_place = self.gate.require_approved
@@ -283,9 +297,7 @@ class ExecutionLoop:
         self._ask_for_unconfirmed(moment.bar_time + self.bar_length, entries.order_events)
         self._tracker.mark({symbol: bar.close for symbol, bar in moment.bars.items()})
         self._loader.cache_data(moment)
-        started = time.perf_counter()
-        signals = self._signals(moment) if moment.bars else {}
-        latency_ms = (time.perf_counter() - started) * 1000
+        signals, latency_ms = self._signals(moment) if moment.bars else ({}, 0.0)
         if self._observers.wants(HookEvent.ACTION_GENERATED):
             for symbol, signal in signals.items():
                 self.announce(HookEvent.ACTION_GENERATED, moment.bar_time, {"symbol": symbol, "signal": signal})
@@ -299,9 +311,10 @@ class ExecutionLoop:
         """
         bar_time = decided.moment.bar_time
         halts = self.gate.check_losses(bar_time, decided.entries)
+        halts += self._halt_after_failures(bar_time, decided.entries)
         assessment = Assessment()
         for symbol, signal in decided.signals.items():
-            target = self.gate.assess(signal.action, symbol, bar_time, self._loader.window, assessment)
+            target = self.gate.assess(signal, symbol, bar_time, self._loader.window, assessment)
             decided.entries.decisions.append(
                 Decision(
                     self.session.session_id,
@@ -312,6 +325,7 @@ class ExecutionLoop:
                     signal.confidence,
                     decided.latency_ms,
                     signal.error,
+                    signal.note,
                 )
             )
             self._last_action[symbol] = signal.action
@@ -339,6 +353,8 @@ class ExecutionLoop:
             entries.order_events += self._router.execute(assessed.cancels, approved, at)
         self._after_interruption(at, entries.order_events)
         self._stop_what_never_arrives(approved, at, entries)
+        self._remember(self.watch.policy, bar_time, entries)
+        self._ask_shadow(decided.moment, entries)
         entries.risk_checks += [*assessed.checks, *halted]
         equity = self._tracker.equity_point(self.session.session_id, bar_time)
         entries.equity.append(equity)
@@ -385,17 +401,48 @@ class ExecutionLoop:
             self._started = False
             self.announce(HookEvent.TRADING_STOPPED, self.last_bar_time, facts)
 
-    def _signals(self, moment: BarSlice) -> dict[str, Signal]:
-        """What the policy says of each symbol of the slice; a failed one holds and says why."""
-        try:
-            said = self._policy.decide(self._loader.window)
-            if not isinstance(said, Mapping):
-                raise TypeError(f"the policy said {said!r} instead of a signal for each symbol")
-            return {symbol: _heard(said.get(symbol)) for symbol in moment.bars}
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
-            _log.exception("policy failed bar_time=%s policy=%s", moment.bar_time.isoformat(), self._policy.name)
-            self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"error": str(error)})
-            return dict.fromkeys(moment.bars, Signal(Action.HOLD, error=f"{type(error).__name__}: {error}"[:500]))
+    def _signals(self, moment: BarSlice) -> tuple[Mapping[str, Signal], float]:
+        """What the policy says of each symbol of the slice (a failed one holds and says why), and the milliseconds it took."""
+        heard = self.watch.hear(tuple(moment.bars), self._loader.window, self._tracker, moment.bar_time)
+        for symbol, signal in heard.signals.items():
+            if signal.error is not None:
+                self.announce(HookEvent.TRADE_ERROR, moment.bar_time, {"symbol": symbol, "error": signal.error})
+        return heard.signals, heard.latency_ms
+
+    def _halt_after_failures(self, bar_time: datetime, entries: LedgerEntries) -> list[Halt]:
+        """A policy that keeps failing may only reduce: what it opened may have been wrong too."""
+        halt = self.watch.halt_due(self.gate.strategy_scope, bar_time + self.bar_length, self.hours.closes_at)
+        return [] if halt is None else self.gate.halt(halt, bar_time, entries)
+
+    def _remember(self, policy: Policy, bar_time: datetime, entries: LedgerEntries) -> None:
+        """What the policy remembers goes with the bar's own commit, so that a bar that comes again is decided again alike."""
+        if isinstance(policy, Remembering):
+            entries.policy_states += [
+                PolicyState(symbol, policy.fingerprint, bar_time, state) for symbol, state in policy.states().items()
+            ]
+
+    def _ask_shadow(self, moment: BarSlice, entries: LedgerEntries) -> None:
+        """The shadow's turn comes when the orders are on their way: it holds up none."""
+        shadow = self.shadow
+        if shadow is None or not moment.bars:
+            return
+        heard = shadow.hear(tuple(moment.bars), self._loader.window, self._tracker, moment.bar_time)
+        entries.shadow_decisions += [
+            ShadowDecision(
+                self.session.session_id,
+                moment.bar_time,
+                symbol,
+                shadow.policy.fingerprint,
+                signal.action,
+                signal.target_weight,
+                signal.confidence,
+                heard.latency_ms,
+                signal.error,
+                signal.note,
+            )
+            for symbol, signal in heard.signals.items()
+        ]
+        self._remember(shadow.policy, moment.bar_time, entries)
 
     def _ask_for_unconfirmed(self, at: datetime, events: list[OrderEvent]) -> None:
         """What became of orders whose sending was not confirmed; a broker that is silent is asked at the next bar."""
@@ -446,11 +493,3 @@ class ExecutionLoop:
             pnl = equity.equity - self._tracker.starting_equity
             facts = {"equity": equity, "session_pnl": pnl, "positions": held, "halted": self.gate.halted}
             self.announce(HookEvent.BAR_PROCESSED, bar_time, facts)
-
-
-def _heard(signal: Signal | None) -> Signal:
-    if signal is None:
-        return _NOTHING_SAID
-    if not isinstance(signal, Signal):
-        return Signal(Action.HOLD, error=f"the policy said {signal!r} instead of a signal"[:500])
-    return signal

@@ -9,6 +9,7 @@ Its broker lives in memory and dies with it, and sessions are committed whole, s
 lost with its broker was never sent to anyone: that is why a replay may commit late, and nothing else may.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,7 +27,7 @@ from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_u
 from trading.bookkeeping import Bookkeeper
 from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep
-from trading.decisions import Action
+from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
 from trading.market_window import HistoryWindow
 from trading.money import from_micros, to_micros
@@ -34,7 +35,17 @@ from trading.order_router import OrderRouter, OrderScope
 from trading.order_views import tails_look_back
 from trading.orders import OpenOrder
 from trading.pnl_tracker import PnLTracker
-from trading.ports import Broker, Clock, Ledger, LedgerEntries, Policy, ReplayBlock, SimulatedMarket
+from trading.policy_watch import PolicyWatch, fit_until, held_back_in_history
+from trading.ports import (
+    Broker,
+    Clock,
+    HistorySignals,
+    LedgerEntries,
+    Policy,
+    ReplayBlock,
+    ReplayLedger,
+    SimulatedMarket,
+)
 from trading.risk_events import RiskEventHandler
 from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
@@ -42,7 +53,8 @@ from trading.settings import Settings
 
 _BARS_PER_COMMIT = 122_880
 """One row group of DuckDB: from there on rows go into the file whole and not through the log first."""
-_ACTIONS = {1: Action.BUY, -1: Action.SELL}
+_SIGNALS = {1: Signal(Action.BUY), -1: Signal(Action.SELL)}
+_CODES = {Action.BUY: 1, Action.SELL: -1, Action.HOLD: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +77,17 @@ class _Panel:
     """One session's bars of all symbols, side by side: N moments x S symbols; ``close`` is carried over absences.
 
     ``first`` is each symbol's row in its own history at the panel's first moment, ``upto[n, s]`` how many of its bars
-    came up to and including moment n.
+    came up to and including moment n. ``confidence`` is NaN where there is none; ``errors`` and ``notes`` are texts by row and
+    column. A policy that is asked bar by bar fills in what it says as the session goes.
     """
 
     time: Column
     present: NDArray[np.bool_]
     close: Column
     action: NDArray[np.int8]
+    confidence: NDArray[np.float64]
+    errors: dict[tuple[int, int], str]
+    notes: dict[tuple[int, int], str]
     first: tuple[int, ...]
     upto: Column
 
@@ -123,7 +139,7 @@ class HistoryReplay:
         policy: Policy,
         broker: Broker,
         market: SimulatedMarket,
-        ledger: Ledger,
+        ledger: ReplayLedger,
         clock: Clock,
         mode: Mode = Mode.RECORDED,
     ) -> None:
@@ -163,7 +179,7 @@ class HistoryReplay:
         self._symbols = tuple(symbol for symbol in self._settings.session.symbols if symbol in bars)
         self._column = {symbol: column for column, symbol in enumerate(self._symbols)}
         self._bars = bars
-        self._actions = {symbol: self._policy.decide_history(bars[symbol]) for symbol in self._symbols}
+        self._said = self._ask_for_history(bars)
         self._window = HistoryWindow(bars)
         self._last_close = np.zeros(len(self._symbols), dtype=np.int64)
         # One commit is written while the next sessions are traded: the ledger has this one thread until the end.
@@ -183,6 +199,16 @@ class HistoryReplay:
                 writing.result()
         return ReplayOutcome(traded, self._symbol_bars, self._orders, self._fills, self._tracker.equity, halted)
 
+    def _ask_for_history(self, bars: Mapping[str, BarColumns]) -> dict[str, HistorySignals] | None:
+        """The policy's word on every bar, with what is held back; None where it has to be asked bar by bar."""
+        said: dict[str, HistorySignals] = {}
+        for symbol in self._symbols:
+            signals = self._policy.decide_history(bars[symbol])
+            if signals is None:
+                return None
+            said[symbol] = signals
+        return said
+
     # One session
 
     def _replay_session(self, hours: TradingHours) -> str | None:
@@ -197,8 +223,9 @@ class HistoryReplay:
         router.recover(self._left_open)
         gate = self._gate(record, hours, router)
         bookkeeper = Bookkeeper(router, tracker, record, hours, self._bar_length, gate.note_fills)
+        watch = self._watch_for(panel, record)
         columns = _Columns(*(np.zeros(size, dtype=np.int64) for size in (panel.close.shape, *[len(panel.time)] * 4)))
-        self._walk(panel, columns, gate, router, bookkeeper)
+        self._walk(panel, columns, gate, router, bookkeeper, watch)
         if len(panel.time):
             self._mark(panel.close[-1].tolist())
         self._market.end_of_session(hours.closes_at)
@@ -213,6 +240,15 @@ class HistoryReplay:
         self._left_open = list(router.get_open_orders().values())
         self._finish(record, panel, columns)
         return next((halt.reason for halt in gate.latches.standing if halt.expires_at is None), None)
+
+    def _watch_for(self, panel: _Panel, record: SessionRecord) -> PolicyWatch | None:
+        """Who asks the policy bar by bar, where its word depends on the way or failures have to be counted; else None."""
+        settings = self._settings.policy
+        until = fit_until(self._policy, settings)
+        too_old = until is not None and len(panel.time) > 0 and from_epoch_us(int(panel.time[-1])) > until
+        if self._said is not None and not panel.errors and not too_old:
+            return None
+        return PolicyWatch(self._policy, settings, record.session_id, self._events, timed=False)
 
     def _gate(self, record: SessionRecord, hours: TradingHours, router: OrderRouter) -> RiskGate:
         """The session's gate, with what it has to know of the days before."""
@@ -234,6 +270,7 @@ class HistoryReplay:
         gate: RiskGate,
         router: OrderRouter,
         bookkeeper: Bookkeeper,
+        watch: PolicyWatch | None,
     ) -> None:
         """From one bar on which something can happen to the next; those between are valued as columns."""
         count = len(panel.time)
@@ -248,11 +285,11 @@ class HistoryReplay:
             working = self._working(router)
             expected = self._expected(working)
             following = self._next_event(row, count, ahead, expected, working)
-            following = min(following, self._next_closing(row, count, closing, working))
+            following = row if watch else min(following, self._next_closing(row, count, closing, working))
             if following > row:
                 following = self._value_quietly(slice(row, following), panel, ends, columns, expected, gate)
             if following < count:
-                self._trade_bar(following, panel, columns, gate, router, bookkeeper, working)
+                self._trade_bar(following, panel, columns, gate, router, bookkeeper, working, watch)
             row = following + 1
 
     def _take_up_book(self) -> None:
@@ -325,6 +362,7 @@ class HistoryReplay:
         router: OrderRouter,
         bookkeeper: Bookkeeper,
         working: Mapping[int, int],
+        watch: PolicyWatch | None,
     ) -> None:
         """One bar on which something may happen, by the parts of the live path and in their order."""
         symbols, entries = self._symbols, self._pending.entries
@@ -348,28 +386,55 @@ class HistoryReplay:
             busy = {*working, *(column for column, quantity in enumerate(self._held) if quantity)}
         else:
             busy = set()
-        actions = panel.action[row].tolist()
+        closes = panel.close[row].tolist()
+        weighted: Mapping[int, Signal] = {}
+        if watch is not None:
+            self._mark(closes, [column for column, there in enumerate(present) if there])
+            weighted = self._ask_now(watch, row, panel, bar_time)
         allow_short = self._settings.orders.allow_short
         wanting = [
             column
-            for column, action in enumerate(actions)
+            for column, action in enumerate(panel.action[row].tolist())
             if action
             and present[column]
             and column not in busy
-            and _changes_something(action, target[column], allow_short)
+            and (column in weighted or _changes_something(action, target[column], allow_short))
         ]
         for column in busy:
             target[column] = 0
-        closes = panel.close[row].tolist()
         self._mark(closes, [*wanting, *working])
         gate.check_losses(bar_time, entries)
-        self._decide(wanting, row, panel, target, gate, router, bar_time)
+        if watch is not None:
+            halt = watch.halt_due(gate.strategy_scope, bar_time + self._bar_length, gate.closes_at)
+            if halt is not None:
+                gate.halt(halt, bar_time, entries)
+        self._decide(wanting, row, panel, target, gate, router, bar_time, weighted)
         market_value = sum(map(mul, self._held, closes))
         columns.target[row] = target
         columns.cash[row] = self._cash
         columns.market_value[row] = market_value
         columns.realized[row] = self._realized
         columns.unrealized[row] = market_value - self._basis
+
+    def _ask_now(self, watch: PolicyWatch, row: int, panel: _Panel, bar_time: datetime) -> dict[int, Signal]:
+        """The policy's word on this bar, written into the panel; the signals that ask for weights, by column."""
+        columns = np.flatnonzero(panel.present[row]).tolist()
+        self._window.move_to({self._symbols[column]: panel.row_of(row, column) for column in columns})
+        symbols = [self._symbols[column] for column in columns]
+        heard = watch.hear(symbols, self._window, self._tracker, bar_time).signals
+        for column, symbol in zip(columns, symbols, strict=True):
+            signal = heard[symbol]
+            panel.action[row, column] = _CODES[signal.action]
+            panel.confidence[row, column] = math.nan if signal.confidence is None else signal.confidence
+            for texts, text in ((panel.errors, signal.error), (panel.notes, signal.note)):
+                texts.pop((row, column), None)
+                if text is not None:
+                    texts[row, column] = text
+        return {
+            column: heard[symbol]
+            for column, symbol in zip(columns, symbols, strict=True)
+            if heard[symbol].target_weight is not None
+        }
 
     def _decide(
         self,
@@ -380,6 +445,7 @@ class HistoryReplay:
         gate: RiskGate,
         router: OrderRouter,
         bar_time: datetime,
+        weighted: Mapping[int, Signal],
     ) -> None:
         """Risk, cancels and orders of one bar's decisions; writes into ``target`` what they ask for."""
         entries = self._pending.entries
@@ -390,8 +456,8 @@ class HistoryReplay:
             rows = {self._symbols[column]: panel.row_of(row, column) for column in seen}
             self._window.move_to({symbol: at for symbol, at in rows.items() if at >= 0})
         for column in wanting:
-            action = _ACTIONS[int(panel.action[row, column])]
-            target[column] = gate.assess(action, self._symbols[column], bar_time, self._window, assessment)
+            signal = weighted.get(column) or _SIGNALS[int(panel.action[row, column])]
+            target[column] = gate.assess(signal, self._symbols[column], bar_time, self._window, assessment)
         gate.close_out(bar_time, assessment)
         if assessment.cancels or assessment.approved:
             at = bar_time + self._bar_length
@@ -419,15 +485,26 @@ class HistoryReplay:
         present = np.zeros(shape, dtype=np.bool_)
         close = np.zeros(shape, dtype=np.int64)
         action = np.zeros(shape, dtype=np.int8)
+        confidence = np.full(shape, math.nan)
+        errors: dict[tuple[int, int], str] = {}
+        notes: dict[tuple[int, int], str] = {}
         for column, (symbol, span) in enumerate(zip(self._symbols, spans, strict=True)):
             rows = np.searchsorted(moments, times[column])
             present[rows, column] = True
             close[rows, column] = self._bars[symbol].close[slice(*span)]
-            action[rows, column] = self._actions[symbol][slice(*span)]
+            if self._said is None:
+                continue
+            said = held_back_in_history(self._said[symbol], slice(*span), self._settings.policy.minimum_confidence)
+            action[rows, column] = said.action
+            confidence[rows, column] = said.confidence
+            errors.update(((int(rows[at]), column), text) for at, text in said.errors.items())
+            notes.update(((int(rows[at]), column), text) for at, text in said.notes.items())
         close = _carried(close, present, self._last_close)
         if len(moments):
             self._last_close = close[-1]
-        return _Panel(moments, present, close, action, tuple(first for first, _ in spans), np.cumsum(present, axis=0))
+        starts = tuple(first for first, _ in spans)
+        upto: Column = np.cumsum(present, axis=0)
+        return _Panel(moments, present, close, action, confidence, errors, notes, starts, upto)
 
     def _record(self, hours: TradingHours) -> SessionRecord:
         settings = self._settings
@@ -471,6 +548,9 @@ class HistoryReplay:
                 columns.realized,
                 columns.unrealized,
                 (highest - equity) / np.maximum(highest, 1),
+                None if np.isnan(panel.confidence).all() else panel.confidence,
+                panel.errors,
+                panel.notes,
             )
         )
         self._pending.bars += int(panel.present.sum())

@@ -39,7 +39,8 @@ from trading.order_router import OrderDelta, OrderRouter, OrderScope
 from trading.order_views import tails_look_back
 from trading.orders import OpenOrder, OrderEvent, OrderStatus, Side
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
-from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, SimulatedMarket
+from trading.policy_settings import PolicyChoice
+from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Remembering, SimulatedMarket
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
@@ -59,7 +60,7 @@ class TradingPorts:
     """Everything outside that a session talks to, ready for use. ``clock`` is the session's time, ``wall`` the person's.
 
     ``runner`` is who trades, for the session's lease; without one the session is not guarded against a second runner in
-    the same process.
+    the same process. ``shadow`` is a policy that decides beside the first and never trades.
     """
 
     calendar: TradingCalendar
@@ -71,6 +72,7 @@ class TradingPorts:
     ledger: Ledger
     market: SimulatedMarket | None = None
     runner: Runner | None = None
+    shadow: Policy | None = None
 
 
 class OrchestratorAgent:
@@ -188,7 +190,10 @@ class OrchestratorAgent:
             self._ports.market,
             self.risk_events,
             self._ports.clock.now,
+            self._ports.shadow,
         )
+        if resumed is not None:
+            self._take_up_policies(loop)
         take_up_risk(loop.gate, self.pnl_tracker, ledger, self._ports.calendar, settings, record, self.hours)
         self._operator_desk = OperatorDesk(self, loop, self._ports, self._account)
         self.operator_desk.obey_before_start(partial(self.standing_halts, resumed))
@@ -208,6 +213,15 @@ class OrchestratorAgent:
             self._settle,
         )
         return record
+
+    def _take_up_policies(self, loop: ExecutionLoop) -> None:
+        """What policies remember, and how often they failed, goes on where the session stopped."""
+        ledger = self._ports.ledger
+        loop.watch.take_up(ledger.decisions_of(self.session_id))
+        for policy in (self._ports.policy, self._ports.shadow):
+            if isinstance(policy, Remembering):
+                kept = ledger.policy_states(self.session_id, policy.fingerprint)
+                policy.take_up_states({state.symbol: state.state for state in kept})
 
     def standing_halts(self, resumed: SessionRecord | None = None) -> list[Halt]:
         """Halts that cover the session or one of its symbols. Raises ``Halted`` when one keeps it from starting.
@@ -542,6 +556,7 @@ class OrchestratorAgent:
         risk = settings.risk if self._loop is None else self._loop.gate.limits
         return max(
             self._ports.policy.warmup_bars,
+            0 if self._ports.shadow is None else self._ports.shadow.warmup_bars,
             settings.sizing.atr_bars + 1,
             risk.participation_bars,
             tails_look_back(risk),
@@ -686,7 +701,7 @@ def _what_decides(settings: Settings) -> dict[str, object]:
         exclude={
             "session": {"pace", "granularity", "strategy", "account"},
             "feed": {"kind"},
-            "policy": True,
+            "policy": set(PolicyChoice.model_fields) | {"shadow"},
             "store": True,
             "broker": {"paper": {"path"}},
         }

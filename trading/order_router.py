@@ -36,7 +36,7 @@ from trading.orders import (
 from trading.ports import Broker, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
 from trading.risk_callbacks import ApprovedOrder
 from trading.settings import OrderSettings, SizingSettings
-from trading.sizing import SizingBasis, shares_for
+from trading.sizing import CannotSize, SizingBasis, shares_for
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +169,22 @@ class OrderRouter:
         else:
             target = min(expected, 0)
         return self.delta_to(target, symbol, position)
+
+    def weighted_target(self, weight: float, symbol: str, position: int, price: Decimal | None, equity: Decimal) -> int:
+        """The signed shares that ``weight`` of equity asks for, rounded towards zero.
+
+        Never short where that is not allowed. What is held or ordered in that direction already, and is off by no more than the
+        band of the settings, is kept as it is. Raises ``CannotSize`` without a price.
+        """
+        if price is None or not price > 0:
+            raise CannotSize(f"no price for {symbol}")
+        # A weight is a model's float; from here on everything is exact again.
+        target = int(Decimal(repr(weight)) * equity / price)
+        if not self._settings.allow_short:
+            target = max(target, 0)
+        expected = position + sum(order.signed_remaining for order in self._working(symbol))
+        near = abs(target - expected) <= self._sizing.resize_band_fraction * abs(target)
+        return expected if near and expected * target > 0 else target
 
     def delta_to(self, target: int, symbol: str, position: int) -> OrderDelta:
         """The order between ``position`` with its working orders and ``target``, both signed.

@@ -25,6 +25,7 @@ class OrderTape:
         self.day_trades_before = 0
         self.traded_today = ZERO
         self._sent: deque[tuple[datetime, str, Side, int]] = deque()
+        self._last_order: dict[str, tuple[datetime, Side, int]] = {}
         self._cancels: deque[datetime] = deque()
         self._fills: list[tuple[datetime, Decimal]] = []
         self._traded_last_hour = ZERO
@@ -56,6 +57,7 @@ class OrderTape:
         """An order is about to be sent."""
         self.orders += 1
         self._sent.append((intent.created_at, intent.symbol, intent.side, intent.quantity))
+        self._last_order[intent.symbol] = (intent.created_at, intent.side, self._turns(intent.symbol, intent.side))
 
     def note_cancels(self, count: int, at: datetime) -> None:
         """So many cancels are about to be asked for."""
@@ -116,7 +118,14 @@ class OrderTape:
             len(self._traded_orders) + untraded,
             self.day_trades_before + len(self._day_trades) + len(self._opened_today),
             symbol in self._opened_today,
+            self._turns(symbol, side),
+            at - self._last_order[symbol][0] if symbol in self._last_order else None,
         )
+
+    def _turns(self, symbol: str, side: Side) -> int:
+        """How often the symbol's orders changed sides, with one more of ``side``."""
+        last = self._last_order.get(symbol)
+        return 0 if last is None else last[2] + (last[1] is not side)
 
     def _forget(self, at: datetime) -> None:
         oldest = at - max(self.duplicate_window, _SECOND)

@@ -265,6 +265,14 @@ class PnLTracker:
         """The price the symbol is valued at."""
         return self._prices.get(symbol)
 
+    def unrealized_fraction(self, symbol: str) -> float:
+        """Unrealized P&L of the position, net of its opening commissions, as a fraction of its cost; 0 without one."""
+        position = self._positions.get(symbol)
+        if position is None or not position.quantity:
+            return 0.0
+        basis = position.basis
+        return float((position.quantity * self._prices[symbol] - basis) / abs(basis)) if basis else 0.0
+
     @property
     def held_symbols(self) -> tuple[str, ...]:
         """Symbols with an open position."""

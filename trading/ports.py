@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from trading.decisions import (
     Decision,
     EquityPoint,
     Halt,
+    PolicyState,
     PositionSnapshot,
     RiskCheck,
+    ShadowDecision,
     Signal,
 )
 from trading.differences import ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
@@ -277,8 +279,33 @@ class MarketWindow(Protocol):
         ...
 
 
+class Holdings(Protocol):
+    """What the account holds, for policies that look at it."""
+
+    def quantity(self, symbol: str) -> int:
+        """Signed shares held, as filled."""
+        ...
+
+    def unrealized_fraction(self, symbol: str) -> float:
+        """Unrealized P&L of the position, net of its opening commissions, as a fraction of its cost; 0 without one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySignals:
+    """What a policy says on each of N bars of one symbol: ``action`` is 1 BUY, -1 SELL, 0 HOLD.
+
+    ``confidence`` is N numbers between 0 and 1, NaN where there is none; None where there never is. ``errors`` says by row
+    where the policy failed, and why: it holds there.
+    """
+
+    action: NDArray[np.int8]
+    confidence: NDArray[np.float64] | None = None
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+
 class Policy(Protocol):
-    """What decides. One definition, asked in two ways that agree exactly."""
+    """What decides. One definition, asked in two ways that agree on every action."""
 
     @property
     def name(self) -> str: ...
@@ -293,12 +320,42 @@ class Policy(Protocol):
         """Bars it must have seen before its first decision, that one's bar included; it holds before."""
         ...
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
-        """A signal for each of ``window.symbols``. May raise; the loop records that and sends nothing."""
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
+        """A signal for each of ``window.symbols``. May raise; the watch records that and nothing is sent.
+
+        Asked once for each bar, in their order.
+        """
         ...
 
-    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
-        """For each bar of one symbol what ``decide`` would have said then: 1 BUY, -1 SELL, 0 HOLD."""
+    def decide_history(self, bars: BarColumns) -> HistorySignals | None:
+        """For each bar of one symbol what ``decide`` would have said then.
+
+        None where that depends on what happened on the way (on what is held, on a memory, on weights that are resized): such a
+        policy is asked bar by bar.
+        """
+        ...
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A policy that was fitted to bars, and can be too old."""
+
+    @property
+    def trained_until(self) -> datetime:
+        """Open of the newest bar that it has seen."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A policy with a memory that goes from bar to bar, and has to survive a restart."""
+
+    def states(self) -> Mapping[str, bytes]:
+        """What it remembers of each symbol that it was asked about last."""
+        ...
+
+    def take_up_states(self, states: Mapping[str, bytes]) -> None:
+        """Remember this. Raises ``ValueError`` for what is not a state of this policy."""
         ...
 
 
@@ -307,7 +364,8 @@ class ReplayBlock:
     """Decisions and equity of many consecutive bars as columns: what a replay commits instead of rows.
 
     ``bar_time`` has N rows in microseconds; ``present``, ``action`` (1, 0, -1) and ``target`` are N x S over
-    ``symbols``; the money columns are N micros; ``drawdown`` is N fractions.
+    ``symbols``; the money columns are N micros; ``drawdown`` is N fractions. ``confidence`` is N x S with NaN for none, or None;
+    ``errors`` and ``notes`` are texts by row and column.
     """
 
     session_id: str
@@ -321,6 +379,9 @@ class ReplayBlock:
     realized_pnl: Column
     unrealized_pnl: Column
     drawdown: NDArray[np.float64]
+    confidence: NDArray[np.float64] | None = None
+    errors: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    notes: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -353,6 +414,8 @@ class LedgerEntries:
     stops: list[Stop] = field(default_factory=list)
     stop_steps: list[StopStep] = field(default_factory=list)
     limit_changes: list[LimitChange] = field(default_factory=list)
+    shadow_decisions: list[ShadowDecision] = field(default_factory=list)
+    policy_states: list[PolicyState] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
 
@@ -387,13 +450,23 @@ class LedgerEntries:
                 self.stops,
                 self.stop_steps,
                 self.limit_changes,
+                self.shadow_decisions,
+                self.policy_states,
                 self.blocks,
                 self.marks,
             )
         )
 
 
-class Ledger(Protocol):
+class ReplayLedger(Protocol):
+    """Where a replay writes what it has done: whole sessions."""
+
+    def commit_replay(self, sessions: Sequence[SessionRecord], entries: LedgerEntries) -> None:
+        """Write whole sessions that a replay has finished, with everything that happened in them."""
+        ...
+
+
+class Ledger(ReplayLedger, Protocol):
     """The record. Each method is one transaction: wholly there or not at all when it fails (``StoreError``)."""
 
     def find_session(self, session_id: str) -> SessionRecord | None:
@@ -411,10 +484,6 @@ class Ledger(Protocol):
         lineage is there takes its place where its revision is higher and is passed over where it is not; what was
         replaced is kept apart. Inferred fills of an order give way to its executions, share by share.
         """
-        ...
-
-    def commit_replay(self, sessions: Sequence[SessionRecord], entries: LedgerEntries) -> None:
-        """Write whole sessions that a replay has finished, with everything that happened in them."""
         ...
 
     def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
@@ -496,6 +565,14 @@ class Ledger(Protocol):
 
     def limit_changes(self, session_id: str) -> list[LimitChange]:
         """Changes of the session's limits that were made (not those refused), oldest first."""
+        ...
+
+    def decisions_of(self, session_id: str) -> list[Decision]:
+        """What was decided in the session so far, in the order of its bars."""
+        ...
+
+    def policy_states(self, session_id: str, fingerprint: str) -> list[PolicyState]:
+        """What a policy remembered after the session's last bar that it was asked about, one for each symbol."""
         ...
 
     def find_orders(self, client_order_ids: Sequence[str]) -> dict[str, OpenOrder]:

@@ -26,6 +26,7 @@ class RiskEventKind(StrEnum):
     CLOSING = "closing"
     FLATTENED = "flattened"
     ALARM = "alarm"
+    POLICY_FAILED = "policy_failed"
 
 
 _OF_VERDICT = {

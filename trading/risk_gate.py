@@ -14,7 +14,7 @@ from trading.bars import Column, to_epoch_us
 from trading.calendar import TradingHours
 from trading.closing_out import ClosingOut
 from trading.closing_steps import ClosingStep, ClosingSteps
-from trading.decisions import Action, Halt, RiskCheck, Verdict
+from trading.decisions import Halt, RiskCheck, Signal, Verdict
 from trading.errors import NotApproved
 from trading.halt_latches import HaltLatches
 from trading.loss_halts import LossHalts
@@ -57,6 +57,9 @@ class RiskGate:
         self._router = router
         self._tracker = tracker
         self._paper = settings.broker.paper
+        self.strategy_scope = f"strategy:{record.strategy}"
+        """The scope of halts of the session's strategy."""
+        self.closes_at = hours.closes_at
         self._approved: dict[str, OrderIntent] = {}
         self._by_hand: tuple[datetime, Assessment] | None = None
         self._notes = RiskNotes(record.session_id, events)
@@ -126,6 +129,17 @@ class RiskGate:
         cleared = self.latches.clear(scope)
         self._resumed(cleared, at, "cleared")
         return len(cleared)
+
+    def halt(self, halt: Halt, bar_time: datetime, entries: LedgerEntries) -> list[Halt]:
+        """Obey a halt that the session makes of itself, and write it down with its reason; nothing where its like stands."""
+        if self.latches.stands(halt.scope, halt.rule):
+            return []
+        self.take_up_halts([halt])
+        entries.halts.append(halt)
+        check = self._notes.check(bar_time, halt.symbol, None, halt.rule, Verdict.HALTED, halt.reason)
+        entries.risk_checks.append(check)
+        self._notes.tell_of([check])
+        return [halt]
 
     @property
     def halted(self) -> str | None:
@@ -218,9 +232,9 @@ class RiskGate:
     # One decision
 
     def assess(
-        self, action: Action, symbol: str, bar_time: datetime, window: MarketWindow, assessment: Assessment
+        self, signal: Signal, symbol: str, bar_time: datetime, window: MarketWindow, assessment: Assessment
     ) -> int:
-        """Add to ``assessment`` what ``action`` leads to; returns the position it asks for (signed shares).
+        """Add to ``assessment`` what ``signal`` leads to; returns the position it asks for (signed shares).
 
         While the day is flattened what is held or ordered is not a decision's any more (``close_out``).
         """
@@ -228,7 +242,7 @@ class RiskGate:
             self._tracker.quantity(symbol) or self._router.has_open_orders(symbol)
         ):
             return 0
-        delta = self._delta(action, symbol, bar_time, window, assessment)
+        delta = self._delta(signal, symbol, bar_time, window, assessment)
         price = self._tracker.price(symbol)
         refused = False
         if delta.side is not None and price is not None:
@@ -341,12 +355,17 @@ class RiskGate:
         )
 
     def _delta(
-        self, action: Action, symbol: str, bar_time: datetime, window: MarketWindow, assessment: Assessment
+        self, signal: Signal, symbol: str, bar_time: datetime, window: MarketWindow, assessment: Assessment
     ) -> OrderDelta:
         position = self._tracker.quantity(symbol)
         try:
+            if signal.target_weight is not None:
+                target = self._router.weighted_target(
+                    signal.target_weight, symbol, position, self._tracker.price(symbol), self._tracker.equity
+                )
+                return self._router.delta_to(target, symbol, position)
             return self._router.calculate_shares_and_action(
-                action, symbol, position, lambda: self.position_size(symbol, window)
+                signal.action, symbol, position, lambda: self.position_size(symbol, window)
             )
         except CannotSize as error:
             assessment.checks.append(self._notes.check(bar_time, symbol, None, "sizing", Verdict.REFUSED, str(error)))

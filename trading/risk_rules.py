@@ -8,7 +8,7 @@ Rules are small frozen classes with their limits as fields and one pure method. 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -37,7 +37,9 @@ class Activity:
 
     ``alike`` are the quantities of orders of the same symbol and side within the window; ``traded_last_hour`` and
     ``traded_today`` are money, open orders included; ``trades`` are orders of the session that traded or may still.
-    ``day_trades`` are round trips within a day in the sessions that count, positions opened today included.
+    ``day_trades`` are round trips within a day in the sessions that count, positions opened today included. ``turns`` counts how
+    often the symbol's orders changed sides, this one included where it does; ``since_last_order`` is how long ago the symbol's last
+    order was made, None where there was none.
     """
 
     orders_last_second: int
@@ -49,6 +51,8 @@ class Activity:
     trades: int
     day_trades: int
     opened_today: bool
+    turns: int = 0
+    since_last_order: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

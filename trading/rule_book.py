@@ -1,6 +1,8 @@
 """Which rules an order is asked, from the settings: the list to read when one wants to know what is checked at all."""
 
 from trading.activity_rules import (
+    ChangesOfMind,
+    Cooldown,
     DailyTurnover,
     ExpectedShortfall,
     HourlyTurnover,
@@ -103,7 +105,11 @@ def _of_activity(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
     guard = risk.pattern_day_trader
     guarded = guard.enabled and settings.broker.kind in guard.brokers
     shortfall = risk.max_expected_shortfall_fraction
+    policy, length = settings.policy, settings.session.timeframe.length
+    changes = policy.max_changes_per_session
     return [
+        Cooldown(policy.cooldown_bars, length) if policy.cooldown_bars else None,
+        None if changes is None else ChangesOfMind(changes),
         None if risk.max_hourly_turnover is None else HourlyTurnover(risk.max_hourly_turnover),
         None if risk.max_daily_turnover is None else DailyTurnover(risk.max_daily_turnover),
         None if risk.max_trades_per_session is None else TradesPerSession(risk.max_trades_per_session),

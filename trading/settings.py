@@ -19,6 +19,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
 from trading.orders import AUCTIONS, OrderType, TimeInForce
+from trading.policy_settings import PolicySettings
+from trading.promotion_settings import PromotionSettings
 from trading.risk_settings import ClosingSettings, RiskSettings, StoppingSettings
 from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
 
@@ -176,6 +178,8 @@ class SizingSettings(Section):
     """For `volatility_target`: fraction of equity that one average true range may move."""
     atr_bars: Annotated[int, Field(ge=2, le=1_000)] = 14
     """For `volatility_target`: bars of the average true range."""
+    resize_band_fraction: Annotated[Decimal, Field(ge=0, le=10)] = Decimal("0.10")
+    """For policies that give target weights: a position of the wanted direction is resized only when it is off its target by more than this fraction of the target."""
 
 
 class OrderSettings(Section):
@@ -259,15 +263,6 @@ class ReconciliationSettings(Section):
     """How far the average cost of a position may differ, as a fraction of it."""
 
 
-class PolicySettings(Section):
-    """What decides."""
-
-    name: Literal["flat", "buy_and_hold", "sma_crossover"] = "sma_crossover"
-    """Name of a built-in policy."""
-    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    """Parameters of the policy, for example {fast = 20, slow = 50}."""
-
-
 class StoreSettings(Section):
     """Where facts are kept."""
 
@@ -292,6 +287,7 @@ class Settings(Section):
     broker: BrokerSettings = BrokerSettings()
     book: BookSettings = BookSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    promotion: PromotionSettings = PromotionSettings()
     store: StoreSettings = StoreSettings()
 
     @model_validator(mode="after")
@@ -302,8 +298,8 @@ class Settings(Section):
 
     @property
     def strategy(self) -> str:
-        """The strategy's name, never empty."""
-        return self.session.strategy or self.policy.name
+        """The strategy's name, never empty; that of a trained policy is known once its bundle was read."""
+        return self.session.strategy or self.policy.label
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -325,7 +321,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"The settings file {path} is not TOML: {error}. Mend that line.") from error
     overrides = overrides or {}
-    _forget_parameters_of_another_policy(document, overrides)
+    _forget_another_policy(document, overrides)
     return parse_settings(_laid_over(document, overrides), source=str(path) if path else "the options")
 
 
@@ -337,11 +333,20 @@ def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
         raise ConfigurationError(_explain(error, source)) from error
 
 
-def _forget_parameters_of_another_policy(document: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """The file's parameters belong to the file's policy; another one named over it starts from its own defaults."""
-    section, named = document.get("policy"), overrides.get("policy", {}).get("name")
-    if isinstance(section, dict) and named is not None and named != section.get("name", PolicySettings().name):
-        document["policy"] = {key: value for key, value in section.items() if key != "parameters"}
+def _forget_another_policy(document: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """What the file says of its policy belongs to that one: another one named over it starts from its own defaults."""
+    section, over = document.get("policy"), overrides.get("policy", {})
+    if not isinstance(section, dict):
+        return
+    forgotten: set[str] = set()
+    if over.get("bundle") is not None:
+        forgotten = {"name", "parameters", "stage"}
+    elif over.get("name") is not None:
+        another = over["name"] != section.get("name", PolicySettings().name)
+        forgotten = {"bundle", "parameters", "stage"} if another else {"bundle"}
+    elif over.get("stage") is not None:
+        forgotten = {"bundle", "parameters"}
+    document["policy"] = {key: value for key, value in section.items() if key not in forgotten}
 
 
 def _laid_over(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import PydanticUndefined
 
@@ -36,14 +36,23 @@ def reference() -> str:
     return "\n".join([_HEADING, *_section("", Settings)])
 
 
+def _section_in(annotation: object) -> type[Section] | None:
+    """The section that a key holds, also where it may be left out; None where it holds a value."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+    return None
+
+
 def _section(name: str, model: type[Section]) -> Iterator[str]:
     """One table for the section's own keys, then the sections inside it."""
     schema = model.model_json_schema()
     inside: list[tuple[str, type[Section]]] = []
     rows = []
     for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            inside.append((f"{name}.{key}" if name else key, field.annotation))
+        below = _section_in(field.annotation)
+        if below is not None:
+            inside.append((f"{name}.{key}" if name else key, below))
             continue
         default = field.get_default(call_default_factory=True)
         kind = _kind(schema["properties"][key], schema.get("$defs", {}))

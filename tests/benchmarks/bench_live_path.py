@@ -11,8 +11,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
@@ -61,14 +59,14 @@ class FickleMind:
     warmup_bars: int = 50
     _wanted: Action = Action.SELL
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: object) -> Mapping[str, Signal]:
         self._wanted = Action.SELL if self._wanted is Action.BUY else Action.BUY
         for symbol in window.symbols:
             window.closes(symbol, self.warmup_bars).mean()
         return dict.fromkeys(window.symbols, Signal(self._wanted))
 
-    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
-        raise NotImplementedError("asked bar by bar only")
+    def decide_history(self, bars: BarColumns) -> None:
+        """It is asked bar by bar only."""
 
 
 @dataclass

@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from storage.store import Store, open_store
 from trading.bars import BarColumns
 from trading.policies.sma_crossover import SmaCrossover
-from trading.ports import LedgerEntries
+from trading.ports import HistorySignals, LedgerEntries
 from trading.sessions import SessionRecord
 
 TARGET = 100_000
@@ -30,7 +28,7 @@ class TimedPolicy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._asked, name)
 
-    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
+    def decide_history(self, bars: BarColumns) -> HistorySignals | None:
         started = time.perf_counter()
         try:
             return self._asked.decide_history(bars)

@@ -27,7 +27,7 @@ class Buys:
     def __init__(self) -> None:
         self._bought = False
 
-    def decide(self, window: Any) -> dict[str, Signal]:
+    def decide(self, window: Any, holdings: object) -> dict[str, Signal]:
         action, self._bought = (Action.HOLD if self._bought else Action.BUY), True
         return dict.fromkeys(window.symbols, Signal(action))
 

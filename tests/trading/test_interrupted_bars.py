@@ -30,7 +30,7 @@ class Script:
     def __init__(self, *says: Action) -> None:
         self._says = list(says)
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: object) -> Mapping[str, Signal]:
         return dict.fromkeys(window.symbols, Signal(self._says.pop(0) if self._says else Action.HOLD))
 
     def decide_history(self, bars: object) -> Any:

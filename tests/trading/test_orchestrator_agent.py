@@ -61,7 +61,7 @@ class Script:
     def __init__(self, *says: object) -> None:
         self._says = list(says)
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: object) -> Mapping[str, Signal]:
         said = self._says.pop(0) if self._says else Action.HOLD
         if isinstance(said, Exception):
             raise said

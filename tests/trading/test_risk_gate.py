@@ -11,7 +11,7 @@ from trading.assessment import Assessment
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
-from trading.decisions import Action, Halt, Verdict
+from trading.decisions import Action, Halt, Signal, Verdict
 from trading.market_window import LiveWindow
 from trading.order_router import OrderRouter, OrderScope
 from trading.orders import Execution, Fill, OrderIntent, Side
@@ -67,7 +67,7 @@ class Gate:
     def assess(self, action: Action, *symbols: str) -> Assessment:
         assessment = Assessment()
         for symbol in symbols or ("SPY",):
-            self.gate.assess(action, symbol, NOW, self.window, assessment)
+            self.gate.assess(Signal(action), symbol, NOW, self.window, assessment)
         return assessment
 
 

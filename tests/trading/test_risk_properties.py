@@ -97,7 +97,7 @@ class Whim:
         self.agent: Any = None
         self.sneaked = 0
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: object) -> Mapping[str, Signal]:
         return {symbol: self._of(symbol, int(window.times(symbol, 1)[0]), window) for symbol in window.symbols}
 
     def _of(self, symbol: str, at: int, window: MarketWindow) -> Signal:

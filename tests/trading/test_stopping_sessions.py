@@ -480,7 +480,7 @@ def test_what_was_approved_before_a_halt_is_not_sent_after_it(at_desk: MakeDesk,
 
 def test_an_approval_is_for_that_order_at_that_moment_and_beside_the_others(at_desk: MakeDesk, tape: type) -> None:
     class Still(BuyAndHold):
-        def decide(self, window: Any) -> dict[str, Signal]:
+        def decide(self, window: Any, holdings: object) -> dict[str, Signal]:
             return dict.fromkeys(window.symbols, Signal(Action.HOLD))
 
     both = tape([*bars(3), *(replace(bar, symbol="QQQ") for bar in bars(3))])
@@ -539,7 +539,7 @@ def test_with_long_bars_an_exit_that_waits_is_out_of_the_way_before_the_last_bar
     class Out(BuyAndHold):
         """Buys, and wants out from the eleventh half hour on."""
 
-        def decide(self, window: Any) -> dict[str, Signal]:
+        def decide(self, window: Any, holdings: object) -> dict[str, Signal]:
             action = Action.BUY if window.available("SPY") < 11 else Action.SELL
             return dict.fromkeys(window.symbols, Signal(action))
 
@@ -589,7 +589,7 @@ def test_another_strategy_on_the_same_day_has_the_days_losses_and_can_be_restart
 
 def test_a_tightened_limit_is_looked_at_with_the_next_bar(at_desk: MakeDesk, tape: type, tmp_path: Path) -> None:
     class InAndOut(BuyAndHold):
-        def decide(self, window: Any) -> dict[str, Signal]:
+        def decide(self, window: Any, holdings: object) -> dict[str, Signal]:
             action = Action.BUY if window.available("SPY") in (1, 2) or window.available("SPY") > 8 else Action.SELL
             return dict.fromkeys(window.symbols, Signal(action))
 
@@ -621,7 +621,7 @@ def test_a_trailing_stop_is_worth_what_it_lets_the_price_rise_to(at_desk: MakeDe
 @pytest.mark.parametrize("said", [1, "SELL IT", None, 0.5])
 def test_what_is_no_action_is_no_order(at_desk: MakeDesk, tape: type, tmp_path: Path, said: object) -> None:
     class Odd(BuyAndHold):
-        def decide(self, window: Any) -> dict[str, Signal]:
+        def decide(self, window: Any, holdings: object) -> dict[str, Signal]:
             return dict.fromkeys(window.symbols, Signal(said))  # type: ignore[arg-type]
 
     with at_desk(MONDAY, source=tape(bars(3)), decider=Odd(), **HUNDRED, orders={"allow_short": True}) as desk:

@@ -8,7 +8,7 @@ from trading.assessment import Assessment
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar
-from trading.decisions import Action, Halt
+from trading.decisions import Action, Halt, Signal
 from trading.errors import BrokerUnavailable, OutcomeUnknown
 from trading.market_window import LiveWindow
 from trading.order_router import OrderRouter, OrderScope
@@ -77,7 +77,7 @@ def test_shares_that_a_working_order_closes_are_not_closed_again() -> None:
     place(router, Side.SELL, 40)
     gate.take_up_halts([Halt("all", "stop", NOW)])
     assessment = Assessment()
-    gate.assess(Action.SELL, "SPY", NOW, window, assessment)
+    gate.assess(Signal(Action.SELL), "SPY", NOW, window, assessment)
     # 40 are held and all 40 are being sold: 50 more would be a short position opened under a halt.
     assert [order.intent.quantity for order in assessment.approved] == []
 
@@ -87,7 +87,7 @@ def test_a_refused_purchase_does_not_cancel_the_exit_that_works() -> None:
     place(router, Side.SELL, 40)
     gate.take_up_halts([Halt("all", "stop", NOW)])
     assessment = Assessment()
-    gate.assess(Action.BUY, "SPY", NOW, window, assessment)
+    gate.assess(Signal(Action.BUY), "SPY", NOW, window, assessment)
     assert assessment.cancels == []
 
 

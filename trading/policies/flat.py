@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trading.bars import BarColumns
 from trading.decisions import Action, Signal
-from trading.ports import MarketWindow
+from trading.ports import HistorySignals, Holdings, MarketWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,8 @@ class Flat:
     fingerprint: str = "flat"
     warmup_bars: int = 1
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
         return dict.fromkeys(window.symbols, Signal(Action.SELL))
 
-    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
-        return np.full(len(bars), -1, dtype=np.int8)
+    def decide_history(self, bars: BarColumns) -> HistorySignals:
+        return HistorySignals(np.full(len(bars), -1, dtype=np.int8))

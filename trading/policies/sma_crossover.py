@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trading.bars import BarColumns
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
-from trading.ports import MarketWindow
+from trading.ports import HistorySignals, Holdings, MarketWindow
 
 _BUY, _SELL, _HOLD = Signal(Action.BUY), Signal(Action.SELL), Signal(Action.HOLD)
 
@@ -45,18 +44,18 @@ class SmaCrossover:
     def warmup_bars(self) -> int:
         return self.slow
 
-    def decide(self, window: MarketWindow) -> Mapping[str, Signal]:
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
         return {symbol: self._signal(window, symbol) for symbol in window.symbols}
 
-    def decide_history(self, bars: BarColumns) -> NDArray[np.int8]:
+    def decide_history(self, bars: BarColumns) -> HistorySignals:
         actions = np.zeros(len(bars), dtype=np.int8)
         if len(bars) < self.slow:
-            return actions
+            return HistorySignals(actions)
         sums = np.concatenate(([0], np.cumsum(bars.close)))
         fast = sums[self.slow :] - sums[self.slow - self.fast : -self.fast]
         slow = sums[self.slow :] - sums[: -self.slow]
         actions[self.slow - 1 :] = np.sign(fast * self.slow - slow * self.fast)
-        return actions
+        return HistorySignals(actions)
 
     def _signal(self, window: MarketWindow, symbol: str) -> Signal:
         closes = window.closes(symbol, self.slow)

@@ -10,6 +10,7 @@ from trading.bars import BarColumns, BarSlice, to_epoch_us
 from trading.decisions import Action
 from trading.errors import ConfigurationError
 from trading.market_window import HistoryWindow, LiveWindow
+from trading.pnl_tracker import PnLTracker
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
 from trading.policies.sma_crossover import SmaCrossover
@@ -31,7 +32,7 @@ def bar_by_bar(policy: Policy, bars: BarColumns) -> list[int]:
     said = []
     for bar in bars:
         window.advance(BarSlice(bar.bar_time, {"SPY": bar}))
-        said.append(CODES[policy.decide(window)["SPY"].action])
+        said.append(CODES[policy.decide(window, PnLTracker())["SPY"].action])
     return said
 
 
@@ -39,7 +40,7 @@ def test_flat_sells_and_buy_and_hold_buys_every_symbol_that_has_a_bar() -> None:
     window = HistoryWindow({"SPY": columns([1, 2]), "QQQ": columns([1], "QQQ"), "IWM": columns([1], "IWM")})
     window.move_to({"SPY": 1, "QQQ": 0})
     for policy, action in ((Flat(), Action.SELL), (BuyAndHold(), Action.BUY)):
-        assert {symbol: signal.action for symbol, signal in policy.decide(window).items()} == {
+        assert {symbol: signal.action for symbol, signal in policy.decide(window, PnLTracker()).items()} == {
             "SPY": action,
             "QQQ": action,
         }
@@ -54,8 +55,8 @@ def test_the_crossover_holds_until_it_has_seen_enough() -> None:
     policy = SmaCrossover(1, 5)
     assert policy.warmup_bars == 5
     assert bar_by_bar(policy, columns([1, 2, 3, 4])) == [0, 0, 0, 0]
-    assert policy.decide_history(columns([1, 2, 3, 4])).tolist() == [0, 0, 0, 0]
-    assert policy.decide_history(columns([])).tolist() == []
+    assert policy.decide_history(columns([1, 2, 3, 4])).action.tolist() == [0, 0, 0, 0]
+    assert policy.decide_history(columns([])).action.tolist() == []
 
 
 @pytest.mark.parametrize(("fast", "slow"), [(0, 5), (5, 5), (6, 5), (-1, 5)])
@@ -73,11 +74,11 @@ def test_a_fingerprint_tells_parameters_apart() -> None:
 @given(closes=st.lists(st.integers(1, 30), min_size=1, max_size=40))
 def test_a_history_at_once_is_decided_as_bar_by_bar(policy: Policy, closes: list[int]) -> None:
     bars = columns(closes)
-    assert policy.decide_history(bars).tolist() == bar_by_bar(policy, bars)
+    assert policy.decide_history(bars).action.tolist() == bar_by_bar(policy, bars)
 
 
 def test_large_prices_do_not_overflow_the_means() -> None:
     bars = columns([900_000_000 + step % 3 for step in range(120)])
     policy = SmaCrossover(20, 50)
-    assert policy.decide_history(bars).tolist() == bar_by_bar(policy, bars)
+    assert policy.decide_history(bars).action.tolist() == bar_by_bar(policy, bars)
     assert bars.bar(0).close == Decimal(9_000_000)
