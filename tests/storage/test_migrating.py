@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.connection import Connection
+from storage.connection import Connection, RepeatedFact
 from storage.schema import Migration, _apply, migrations
 from storage.store import open_store
 from trading.errors import StoreError
@@ -115,3 +115,43 @@ def test_steps_that_were_applied_before_checksums_are_believed_and_later_ones_ar
 def test_a_checksum_is_of_the_statements_and_not_of_how_their_lines_end() -> None:
     assert Migration(1, "a", "x\ny\n").checksum == Migration(2, "b", "x\r\ny\r\n").checksum
     assert Migration(1, "a", "x\ny\n").checksum != Migration(1, "a", "x\nz\n").checksum
+
+
+FACTS_OF_VERSION_4 = """
+INSERT INTO decisions VALUES
+    ('s', '2026-01-05 14:30:00+00', 'SPY', 'BUY', 10, 0.5, 0.25, NULL),
+    ('s', '2026-01-05 14:31:00+00', 'SPY', 'HOLD', 10, NULL, 0.25, 'ValueError: no');
+INSERT INTO policies VALUES
+    ('mine', 'trend', 'ppo', 'candidate', '{"sharpe": 1.5}', '2026-01-05 14:30:00+00'),
+    ('other', 'trend', 'ppo', 'live', NULL, '2026-01-06 14:30:00+00');
+"""
+
+
+def test_decisions_and_policies_of_version_4_go_on(path: Path, book: Any) -> None:
+    connection = Connection(path)
+    for step in migrations()[:4]:
+        _apply(connection, step)
+    with connection.transaction():
+        connection.run_script(FACTS_OF_VERSION_4)
+    connection.close()
+    with open_store(path) as store:
+        rows = store.connection.rows
+        assert rows("SELECT symbol, action, target_quantity, error, note FROM decisions ORDER BY bar_time") == [
+            ("SPY", "BUY", 10, None, None),
+            ("SPY", "HOLD", 10, "ValueError: no", None),
+        ]
+        assert rows(
+            "SELECT fingerprint, stage, metrics, version, path, manifest, lineage, registered_at = created_at"
+            " FROM policies ORDER BY rowid"
+        ) == [
+            ("mine", "candidate", '{"sharpe": 1.5}', "", "", "{}", "{}", True),
+            ("other", "live", None, "", "", "{}", "{}", True),
+        ]
+        # The key of decisions still holds: the same bar is not decided twice.
+        with pytest.raises(RepeatedFact), store.connection.transaction():
+            store.connection.execute(
+                "INSERT INTO decisions BY NAME SELECT * REPLACE ('SELL' AS action) FROM decisions LIMIT 1"
+            )
+        store.ledger.commit(book.session, book.bar(3))
+    with open_store(path) as store:
+        assert store.connection.rows("SELECT count(*), count(note) FROM decisions") == [(3, 0)]
