@@ -105,7 +105,7 @@ def _known(column: Column, lowest: int) -> Floats:
 def _feature(spec: FeatureSpec) -> Feature:
     feature = _KNOWN.get(spec.name)
     if feature is None:
-        raise ConfigurationError(f"There is no feature {spec.name!r}: {_hint(spec.name, list(_KNOWN))}.")
+        raise ConfigurationError(f"There is no feature {spec.name!r}: {_hint(spec.name, list(_KNOWN))}")
     return feature
 
 
@@ -114,8 +114,8 @@ def _parameters(feature: Feature, spec: FeatureSpec) -> dict[str, int]:
     known = {parameter.name: parameter for parameter in feature.parameters}
     for name in spec.parameters:
         if name not in known:
-            hint = _hint(name, list(known)) if known else "it takes none"
-            raise ConfigurationError(f"Feature {feature.name} has no parameter {name!r}: {hint}.")
+            hint = _hint(name, list(known)) if known else "it takes none."
+            raise ConfigurationError(f"Feature {feature.name} has no parameter {name!r}: {hint}")
     values = {}
     for name, parameter in known.items():
         value = spec.parameters.get(name, parameter.default)
@@ -134,7 +134,7 @@ def _parameters(feature: Feature, spec: FeatureSpec) -> dict[str, int]:
 
 def _hint(name: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+    return f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}."
 
 
 def _label(feature: Feature, values: Mapping[str, int]) -> str:

@@ -33,7 +33,8 @@ class FeatureStream:
     ) -> None:
         self._graph = graph
         self._warmup_bars = warmup_bars
-        self._clock = SessionClock(exchange)
+        self._used = graph.fields
+        self._session_of = SessionClock(exchange).session_of if graph.needs_sessions else None
         self._of_market = list(of_market)
         self._holdings = dict(holdings)
         self._width = width
@@ -62,7 +63,10 @@ class FeatureStream:
             self._take_in(window, symbol, 1 if connects else self._missed(window, symbol))
         if self._seen < self._warmup_bars:
             return None
-        row = self._row.copy()
+        if not self._holdings:
+            return self._of_bar.copy()
+        row = np.empty(self._width)
+        row[self._of_market] = self._of_bar
         for column, holding in self._holdings.items():
             row[column] = np.sign(position) if holding is Holding.SIGN else unrealized_fraction
         return row
@@ -71,7 +75,7 @@ class FeatureStream:
         self._live = self._graph.live()
         self._newest = MISSING
         self._seen = 0
-        self._row = np.full(self._width, np.nan)
+        self._of_bar = np.empty(0)
 
     def _missed(self, window: MarketWindow, symbol: str) -> int:
         """How many of the window's bars are to be taken in; begins again where the newest one that it knows is not there."""
@@ -85,18 +89,17 @@ class FeatureStream:
         return min(available, self._warmup_bars)
 
     def _take_in(self, window: MarketWindow, symbol: str, count: int) -> None:
-        used = self._graph.fields
+        used = self._used
         times = window.times(symbol, count).tolist()
         unused = [_NAN] * count
         highs = _known(window.highs(symbol, count), 1) if Field.HIGH in used else unused
         lows = _known(window.lows(symbol, count), 1) if Field.LOW in used else unused
         closes = _known(window.closes(symbol, count), 1) if Field.CLOSE in used else unused
         volumes = _known(window.volumes(symbol, count), 0) if Field.VOLUME in used else unused
-        session_of = self._clock.session_of if self._graph.needs_sessions else None
+        session_of = self._session_of
         for time, high, low, close, volume in zip(times, highs, lows, closes, volumes, strict=True):
             session = NO_SESSION if session_of is None else session_of(time)
-            made = self._live.step((float(time), high, low, close, volume, *session))
-        self._row[self._of_market] = made
+            self._of_bar = self._live.step((float(time), high, low, close, volume, *session))
         self._newest = times[-1]
         self._seen += count
 

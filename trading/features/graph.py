@@ -20,7 +20,7 @@ class Graph:
         self._outputs = tuple(outputs)
         self._derived: dict[Derived, None] = {}
         self._constants: dict[Constant, None] = {}
-        self._fields: dict[Field, None] = {}
+        self._fields: set[Field] = set()
         for series in self._outputs:
             self._add(series)
 
@@ -32,7 +32,7 @@ class Graph:
     @property
     def needs_sessions(self) -> bool:
         """Whether it has to be told which session a bar belongs to."""
-        return not self._fields.keys().isdisjoint(_OF_SESSIONS)
+        return not self._fields.isdisjoint(_OF_SESSIONS)
 
     @property
     def warmup_bars(self) -> int:
@@ -70,7 +70,7 @@ class Graph:
     def _add(self, series: Series) -> None:
         match series:
             case Input(field):
-                self._fields[field] = None
+                self._fields.add(field)
             case Constant():
                 self._constants[series] = None
             case _:
