@@ -11,6 +11,7 @@ from deployments.terminal.failures import tell
 from deployments.terminal.halts import flatten, halt, resume
 from deployments.terminal.import_bars import import_bars
 from deployments.terminal.limits import limits
+from deployments.terminal.policies import policies, promote, rollback
 from deployments.terminal.reconcile import reconcile
 from deployments.terminal.report import report
 from deployments.terminal.session import session
@@ -33,6 +34,9 @@ app.command("halt")(halt)
 app.command("flatten")(flatten)
 app.command("resume")(resume)
 app.command("limits")(limits)
+app.command("policies")(policies)
+app.command("promote")(promote)
+app.command("rollback")(rollback)
 app.command("report")(report)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)
