@@ -6,7 +6,7 @@ rewarded for. Needs ``gymnasium`` (the extra ``rl``).
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -27,6 +27,9 @@ from trading.training.track_record import TrackRecord
 ACTIONS = (Action.SELL, Action.HOLD, Action.BUY)
 """What the numbers 0, 1, 2 of the action space mean; the same order goes into the action map of a bundle."""
 
+POSITION, UNREALIZED = "position", "unrealized_pnl"
+"""Names of the features that the account fills in."""
+
 _SIGNALS = tuple(Signal(action) for action in ACTIONS)
 _HOLD = Signal(Action.HOLD)
 
@@ -34,12 +37,12 @@ Rows = NDArray[np.float64]
 Observation = NDArray[np.float32]
 
 
-class TradingEnvironment(gymnasium.Env[Observation, Any]):
+class TradingEnvironment(gymnasium.Env[Observation, Any]):  # type: ignore[misc]
     """Sessions of one symbol. An episode is ``sessions_per_episode`` sessions in a row on a fresh account.
 
     ``bars`` must have passed validation and may begin before the first session; ``rows`` (N x F) are their features, ``holdings``
-    the columns among them that the account fills in: ``position`` (the sign of what is held) and ``unrealized_pnl`` (net of the
-    opening commission, as a fraction of cost). Which session an episode begins with is drawn by the seed, or is the next one where
+    names the columns among them that the account fills in: ``position`` (the sign of what is held) and ``unrealized_pnl`` (net of
+    the opening commission, as a fraction of cost). Which session an episode begins with is drawn by the seed, or is the next one where
     ``drawn`` is False, the first after each seed.
 
     A step decides on the newest bar and goes on to the next one: orders fill at its open, and the reward is the logarithmic return of
@@ -64,7 +67,7 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
         bars: BarColumns,
         sessions: Sequence[TradingHours],
         rows: Rows,
-        holdings: Mapping[int, Literal["position", "unrealized_pnl"]],
+        holdings: Mapping[int, str],
         *,
         sessions_per_episode: int = 1,
         drawn: bool = True,
@@ -73,6 +76,9 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
     ) -> None:
         if len(rows) != len(bars) or rows.ndim != 2:
             raise ValueError(f"{len(bars)} bars of {bars.symbol} and rows of shape {rows.shape}")
+        unknown = set(holdings.values()) - {POSITION, UNREALIZED}
+        if unknown:
+            raise ValueError(f"an account does not tell {', '.join(sorted(unknown))}")
         self._steps = PaperSteps(settings, bars)
         self._sessions = tuple(sessions)
         self._count = sessions_per_episode
@@ -80,11 +86,13 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
         self._penalty = turnover_penalty
         self._overnight = settings.closing.hold_overnight
         self._times: list[int] = bars.time.tolist()
-        self._positions = [column for column, what in holdings.items() if what == "position"]
-        self._unrealized = [column for column, what in holdings.items() if what == "unrealized_pnl"]
-        market = [column for column in range(rows.shape[1]) if column not in holdings]
-        self._finite: list[bool] = np.isfinite(rows[:, market]).all(axis=1).tolist()
-        self._rows = np.where(np.isin(np.arange(rows.shape[1]), market), rows, 0.0).astype(np.float32)
+        self._positions = [column for column, what in holdings.items() if what == POSITION]
+        self._unrealized = [column for column, what in holdings.items() if what == UNREALIZED]
+        market = np.array([column not in holdings for column in range(rows.shape[1])], dtype=np.bool_)
+        finite = np.isfinite(rows)
+        self._is_told: list[bool] = np.asarray(finite[:, market].all(axis=1)).tolist()
+        # Whatever is not finite is never shown but for an episode's last sight, which nobody decides on.
+        self._rows = np.where(finite & market, rows, 0.0).astype(np.float32)
         self._beginnings = self._sessions_to_begin_with()
         if not self._beginnings:
             raise ConfigurationError(
@@ -102,6 +110,7 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode at its first bar whose row is finite; ``options`` are ignored."""
+        del options
         super().reset(seed=seed)
         if seed is not None:
             self._next = 0
@@ -141,7 +150,8 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
     def _signal(self, action: Any) -> Signal:
         weight = self._weight
         if weight is None:
-            return _SIGNALS[action]
+            said: Signal = _SIGNALS[action]
+            return said
         return Signal.of_weight(min(max(weight.scale * float(action[0]), weight.lowest), weight.highest))
 
     def track_record(self) -> TrackRecord:
@@ -165,7 +175,7 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
             self._row = row
             self._fills += steps.see(row)
             self._record.append((self._times[row], steps.equity, steps.equity - steps.cash))
-            if self._finite[row]:
+            if self._is_told[row]:
                 return True
             steps.decide(_HOLD, row)
 
@@ -210,6 +220,6 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):
             first, last = np.searchsorted(
                 self._times, (to_epoch_us(whole[0].opens_at), to_epoch_us(whole[-1].closes_at))
             )
-            if any(self._finite[first:last]):
+            if any(self._is_told[first:last]):
                 found.append(begin)
         return found

@@ -157,6 +157,7 @@ class PaperSteps:
         self._gate.begin_day(tracker.starting_equity, tracker.starting_equity, highest)
         self._gate.tape.take_up((), (), (), {self._symbol: self.held} if self.held else {}, sum(self._day_trades))
         self._hours = hours
+        self._unwritten = LedgerEntries()
         self._highest_today = 0
         first, last = np.searchsorted(self._bars.time, (to_epoch_us(hours.opens_at), to_epoch_us(hours.closes_at)))
         self._first = int(first)
@@ -217,7 +218,7 @@ class PaperSteps:
         bar_time = self._opens_of_bars[row - self._first]
         price = from_micros(self._close)
         self._tracker.mark({self._symbol: price})
-        self._gate.check_losses(bar_time, LedgerEntries())
+        self._gate.check_losses(bar_time, self._unwritten)
         working, at = self._working, bar_time + self._length
         flattens = at >= self._flattens and (self.held or working)
         asks = not flattens and self._changes_something(signal)

@@ -1,10 +1,13 @@
 """An agent learns from an account: it has to be the one that sessions have, to the cent, or it learns something else."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+import gymnasium.utils.env_checker as gymnasium_checker
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
@@ -12,16 +15,20 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trading.bars import MISSING, BarColumns, to_epoch_us
+from trading.bars import MISSING, Bar, BarColumns, to_epoch_us
 from trading.brokers.paper import PaperBroker
-from trading.calendar import TradingCalendar
+from trading.bundles.manifest import TargetWeight
+from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.decisions import Action, Signal
+from trading.errors import ConfigurationError
 from trading.history_replay import HistoryReplay
-from trading.orders import Execution
-from trading.ports import HistorySignals, Holdings, LedgerEntries, MarketWindow
+from trading.money import to_micros
+from trading.orders import Execution, OrderType, Side, TimeInForce
+from trading.ports import HistorySignals, Holdings, LedgerEntries, MarketWindow, Policy
+from trading.risk_settings import ClosingSettings
 from trading.sessions import SessionRecord
-from trading.settings import Settings
+from trading.settings import PaperSettings, Settings
 from trading.training.environment import ACTIONS, TradingEnvironment
 
 CALENDAR = TradingCalendar("XNYS", date(2025, 11, 26))
@@ -80,19 +87,36 @@ def random_bars(rng: np.random.Generator, timeframe: int, jump: float, holes: fl
     return BarColumns("SPY", times[there], *(column[there].astype(np.int64) for column in columns))
 
 
-def replayed(settings: Settings, bars: BarColumns, codes: NDArray[np.int8]) -> Kept:
-    """What sessions one after the other make of these decisions."""
+def traded(env: TradingEnvironment, said: Mapping[int, Any]) -> list[int]:
+    """One episode with the actions by the opens of their bars; the equities that it told on its way."""
+    _, info = env.reset(seed=1)
+    over, equity = False, []
+    while not over:
+        equity.append(info["equity"])
+        _, _, terminated, truncated, info = env.step(said[info["bar_time"]])
+        over = terminated or truncated
+    return equity
+
+
+def replayed(settings: Settings, bars: BarColumns, policy: Policy) -> Kept:
+    """What sessions one after the other make of a policy."""
     broker = PaperBroker("paper", settings.broker.paper, DAYS[0].opens_at)
     kept = Kept()
     clock = BarClock(datetime(2025, 11, 1, tzinfo=UTC))
-    HistoryReplay(settings, "paper", Said(codes), broker, broker, kept, clock).run({"SPY": bars}, DAYS)
+    HistoryReplay(settings, "paper", policy, broker, broker, kept, clock).run({"SPY": bars}, DAYS)
     return kept
+
+
+def rows_of(bars: BarColumns) -> NDArray[np.float64]:
+    """One feature that counts the bars, and room for what is held."""
+    rows = np.full((len(bars), 3), np.nan)
+    rows[:, 0] = np.arange(len(bars))
+    return rows
 
 
 def environment(settings: Settings, bars: BarColumns, **options: Any) -> TradingEnvironment:
     """An environment over all days at once that sees one feature and what it holds."""
-    rows = np.zeros((len(bars), 3))
-    rows[:, 0] = np.arange(len(bars))
+    rows = options.pop("rows", rows_of(bars))
     options = {"sessions_per_episode": len(DAYS), "drawn": False, **options}
     return TradingEnvironment(settings, bars, DAYS, rows, {1: "position", 2: "unrealized_pnl"}, **options)
 
@@ -146,7 +170,7 @@ CAREFUL_DAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@examples(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it hands out a pure function
+@examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])  # it hands out a pure function
 @given(data=st.data())
 @pytest.mark.parametrize("name", CALM_DAYS)
 def test_every_bar_is_worth_what_sessions_make_of_it(name: str, data: st.DataObject, calm: Any) -> None:
@@ -168,16 +192,11 @@ def _compare(sections: dict[str, Any], data: st.DataObject) -> None:
     settings = Settings.model_validate({"session": {"timeframe": f"{timeframe}min"}} | sections)
     bars = random_bars(rng, timeframe, jump, holes)
     codes = np.where(rng.random(len(bars)) < hold, 0, rng.choice((-1, 1), len(bars))).astype(np.int8)
-    kept = replayed(settings, bars, codes)
+    kept = replayed(settings, bars, Said(codes))
 
     env = environment(settings, bars)
-    _, info = env.reset(seed=1)
-    said = dict(zip(bars.time.tolist(), codes.tolist(), strict=True))
-    over, equity = False, []
-    while not over:
-        equity.append(info["equity"])
-        _, _, terminated, truncated, info = env.step(ACTIONS.index(WORDS[said[info["bar_time"]]]))
-        over = terminated or truncated
+    actions = [ACTIONS.index(WORDS[code]) for code in codes.tolist()]
+    equity = traded(env, dict(zip(bars.time.tolist(), actions, strict=True)))
 
     record = env.track_record()
     blocks = kept.entries.blocks
@@ -186,3 +205,261 @@ def _compare(sections: dict[str, Any], data: st.DataObject) -> None:
     assert record.market_value.tolist() == np.concatenate([block.market_value for block in blocks]).tolist()
     assert [facts(fill) for fill in record.fills] == [facts(fill.execution) for fill in kept.entries.fills]
     assert equity == expected.tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """A policy that wants the weights that it was given, by the open of the bar."""
+
+    weights: Mapping[int, float]
+    name: str = "weighing"
+    fingerprint: str = "weighing"
+    warmup_bars: int = 1
+
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
+        return {symbol: Signal.of_weight(self.weights[int(window.times(symbol, 1)[0])]) for symbol in window.symbols}
+
+    def decide_history(self, bars: BarColumns) -> None:
+        """It is asked bar by bar: weights are resized by what is held."""
+
+
+@examples(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), holes=st.sampled_from((0.0, 0.3)), allow_short=st.booleans())
+def test_target_weights_are_resized_as_in_sessions(seed: int, holes: float, allow_short: bool, calm: Any) -> None:
+    rng = np.random.default_rng(seed)
+    sections = calm(
+        session={"timeframe": "15min"},
+        orders={"allow_short": allow_short},
+        closing={"hold_overnight": bool(seed % 2)},
+        risk={"max_position_fraction": 1},
+    )
+    settings = Settings.model_validate(sections)
+    bars = random_bars(rng, 15, 0.2, holes)
+    said = (rng.integers(-4, 5, len(bars)) / 4).astype(np.float32)
+    target = TargetWeight(scale=0.5, lowest=-0.3, highest=0.4)
+    wanted = np.clip(said.astype(np.float64) * 0.5, -0.3, 0.4)
+    policy = Weighing(dict(zip(bars.time.tolist(), wanted.tolist(), strict=True)))
+    kept = replayed(settings, bars, policy)
+
+    env = environment(settings, bars, target_weight=target)
+    traded(env, {time: np.array([weight], np.float32) for time, weight in zip(bars.time.tolist(), said, strict=True)})
+
+    record = env.track_record()
+    blocks = kept.entries.blocks
+    assert record.equity.tolist() == np.concatenate([block.cash + block.market_value for block in blocks]).tolist()
+    assert [facts(fill) for fill in record.fills] == [facts(fill.execution) for fill in kept.entries.fills]
+
+
+# By hand
+
+
+def half_hours(*prices: tuple[str, str], day: TradingHours = DAYS[0]) -> BarColumns:
+    """Half-hour bars from the open on, each of an open and a close, with plenty of volume."""
+    bars = []
+    for number, (opened, closed) in enumerate(prices):
+        first, last = Decimal(opened), Decimal(closed)
+        at = day.opens_at + number * timedelta(minutes=30)
+        bars.append(Bar("SPY", at, first, max(first, last), min(first, last), last, 1_000_000))
+    return BarColumns.of("SPY", bars)
+
+
+@pytest.fixture
+def hundred_shares(calm: Any) -> Settings:
+    """Hundred shares at a time, ten basis points of slippage, and a dollar for each order."""
+    return Settings.model_validate(
+        calm(
+            session={"timeframe": "30min"},
+            sizing={"method": "fixed_shares", "shares": 100},
+            broker={"paper": {"slippage_bps": 10, "commission_per_share": "0.005", "commission_minimum": 1}},
+            risk={"max_position_fraction": 1},
+        )
+    )
+
+
+def test_an_order_fills_at_the_next_open_with_its_costs(hundred_shares: Settings) -> None:
+    env = environment(hundred_shares, half_hours(("100", "100"), ("100.50", "101"), ("101", "100.80")))
+    seen, info = env.reset(seed=1)
+    assert (seen[1], info["equity"]) == (0, 100_000_000_000)
+
+    seen, reward, *_, info = env.step(ACTIONS.index(Action.BUY))
+
+    # 100.50 and ten basis points are 100.6005: 10,060.05 and a dollar are paid, 10,100.00 is what it is worth.
+    assert [(fill.side, fill.quantity, fill.price, fill.commission) for fill in info["fills"]] == [
+        (Side.BUY, 100, Decimal("100.6005"), Decimal(1))
+    ]
+    assert info["equity"] == 100_038_950_000
+    assert reward == pytest.approx(math.log(100_038.95 / 100_000), abs=1e-15)
+    assert seen[1] == 1
+    assert seen[2] == pytest.approx(38.95 / 10_061.05, abs=1e-9)
+
+    *_, info = env.step(ACTIONS.index(Action.HOLD))
+
+    assert (info["equity"], info["fills"]) == (100_018_950_000, ())
+
+
+def test_what_is_decided_on_the_last_bar_expires(hundred_shares: Settings) -> None:
+    env = environment(hundred_shares, half_hours(("100", "100"), ("100", "101")))
+    env.reset(seed=1)
+    env.step(ACTIONS.index(Action.HOLD))
+
+    _, reward, terminated, truncated, info = env.step(ACTIONS.index(Action.BUY))
+
+    assert (reward, info["equity"], info["fills"]) == (0, 100_000_000_000, ())
+    # Positions may be held overnight here: the account would go on.
+    assert (terminated, truncated) == (False, True)
+
+
+def test_a_day_that_closes_its_positions_ends_the_episode(hundred_shares: Settings) -> None:
+    settings = hundred_shares.model_copy(update={"closing": ClosingSettings()})
+    env = environment(settings, half_hours(("100", "100"), ("100", "101")), sessions_per_episode=1)
+    env.reset(seed=1)
+    env.step(ACTIONS.index(Action.BUY))
+
+    *_, terminated, truncated, _ = env.step(ACTIONS.index(Action.BUY))
+
+    assert (terminated, truncated) == (True, False)
+    with pytest.raises(ValueError, match="reset"):
+        env.step(ACTIONS.index(Action.HOLD))
+
+
+def test_bars_whose_features_are_not_told_are_held(hundred_shares: Settings) -> None:
+    bars = half_hours(("100", "100"), ("100", "100"), ("100", "101"), ("101", "102"), ("102", "103"))
+    rows = rows_of(bars)
+    rows[[0, 2], 0] = np.nan, np.inf
+    env = environment(hundred_shares, bars, rows=rows)
+
+    seen, info = env.reset(seed=1)
+    assert (seen[0], info["bar_time"]) == (1, bars.time[1])
+    seen, _, *_, info = env.step(ACTIONS.index(Action.BUY))
+
+    # Bought in the bar that is not shown, at 100 and ten basis points: 100,000 - 10,010 - 1 + 100 x 102.
+    assert (seen[0], info["bar_time"]) == (3, bars.time[3])
+    assert info["equity"] == 100_189_000_000
+    assert env.track_record().equity.tolist() == [100_000_000_000, 100_000_000_000, 100_089_000_000, 100_189_000_000]
+
+
+def test_the_seed_alone_says_which_session_is_drawn(hundred_shares: Settings) -> None:
+    bars = random_bars(np.random.default_rng(5), 30, 0.2, 0.0)
+
+    def days_of(env: TradingEnvironment, first: int | None, actions: int) -> list[int]:
+        begun = [env.reset(seed=first)[1]["bar_time"]]
+        for _ in range(5):
+            for _ in range(actions):
+                env.step(ACTIONS.index(Action.BUY))
+            begun.append(env.reset()[1]["bar_time"])
+        return begun
+
+    drawn = environment(hundred_shares, bars, sessions_per_episode=1, drawn=True)
+    assert days_of(drawn, 3, actions=0) == days_of(drawn, 3, actions=4)
+    assert len({tuple(days_of(drawn, seed, actions=0)) for seed in range(8)}) > 1
+    in_order = environment(hundred_shares, bars, sessions_per_episode=1)
+    opens = [to_epoch_us(day.opens_at) for day in DAYS]
+    assert days_of(in_order, 1, actions=2) == [*opens, *opens]
+    assert days_of(in_order, 2, actions=0) == [*opens, *opens]
+
+
+def test_rewards_add_up_to_the_return_of_the_episode(hundred_shares: Settings) -> None:
+    bars = random_bars(np.random.default_rng(6), 30, 0.5, 0.0)
+    env = environment(hundred_shares, bars)
+    _, info = env.reset(seed=1)
+    rewards, over = [], False
+    while not over:
+        _, reward, terminated, truncated, info = env.step(len(rewards) % 3)
+        rewards.append(reward)
+        over = terminated or truncated
+
+    record = env.track_record()
+    assert record.session_equity[-1] == info["equity"] != record.starting_equity
+    assert math.fsum(rewards) == pytest.approx(math.log(info["equity"] / record.starting_equity), abs=1e-12)
+    assert record.session_dates == tuple(day.session_date for day in DAYS)
+    assert record.session_ends.tolist() == [13, 20, 33]  # whole days have 13 half hours, the half day has 7
+
+
+def test_a_penalty_is_taken_off_the_reward_and_not_off_the_account(hundred_shares: Settings) -> None:
+    bars = half_hours(("100", "100"), ("100.50", "101"), ("101", "100.80"))
+    plain, careful = environment(hundred_shares, bars), environment(hundred_shares, bars, turnover_penalty=0.5)
+    outcomes = []
+    for env in (plain, careful):
+        env.reset(seed=1)
+        outcomes.append(env.step(ACTIONS.index(Action.BUY)))
+
+    # 10,060.05 are traded with an equity of 100,000.
+    assert outcomes[0][1] - outcomes[1][1] == pytest.approx(0.5 * 0.1006005, abs=1e-12)
+    assert outcomes[0][4]["equity"] == outcomes[1][4]["equity"]
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ("orders", {"order_type": OrderType.LIMIT}),
+        ("orders", {"time_in_force": TimeInForce.GTC}),
+        ("broker", {"paper": PaperSettings(max_volume_fraction=Decimal("0.1"))}),
+        ("stopping", {"flatten_on_loss": True}),
+    ],
+)
+def test_settings_that_it_does_not_model_are_refused(
+    hundred_shares: Settings, section: str, changes: dict[str, Any]
+) -> None:
+    changed = getattr(hundred_shares, section).model_copy(update=changes)
+    settings = hundred_shares.model_copy(update={section: changed})
+
+    with pytest.raises(ConfigurationError, match=f"{section}\\."):
+        environment(settings, half_hours(("100", "100"), ("100", "100")))
+
+
+def test_sessions_without_a_bar_to_decide_on_are_refused(hundred_shares: Settings) -> None:
+    bars = half_hours(("100", "100"), ("100", "100"))
+
+    with pytest.raises(ConfigurationError, match="warmup"):
+        environment(hundred_shares, bars, rows=np.full((2, 3), np.nan))
+
+
+def test_an_account_tells_no_other_features(hundred_shares: Settings) -> None:
+    bars = half_hours(("100", "100"), ("100", "100"))
+
+    with pytest.raises(ValueError, match="moon"):
+        TradingEnvironment(hundred_shares, bars, DAYS, rows_of(bars), {1: "moon"})
+
+
+# Features have units of their own: their bounds are not known.
+@pytest.mark.filterwarnings("ignore:.*A Box observation space:UserWarning")
+@pytest.mark.parametrize("target", [None, TargetWeight(lowest=-0.5, highest=0.5)])
+def test_learning_libraries_take_it_for_an_environment(hundred_shares: Settings, target: TargetWeight | None) -> None:
+    bars = random_bars(np.random.default_rng(7), 30, 0.2, 0.1)
+    env = environment(hundred_shares, bars, sessions_per_episode=1, drawn=True, target_weight=target)
+
+    gymnasium_checker.check_env(env, skip_render_check=True)
+    learning = pytest.importorskip("stable_baselines3.common.env_checker")
+    learning.check_env(env)
+
+
+def test_a_session_of_its_own_is_worth_the_same_bar_by_bar(at_desk: Any, tape: Any, calm: Any) -> None:
+    """Not a replay but a session with everything: feed, ledger, and the account in its file."""
+    bars = random_bars(np.random.default_rng(8), 5, 0.3, 0.1)
+    today = bars.take((bars.time >= to_epoch_us(DAYS[0].opens_at)) & (bars.time < to_epoch_us(DAYS[0].closes_at)))
+    rng = np.random.default_rng(9)
+    weights = dict(zip(today.time.tolist(), (rng.integers(-2, 3, len(today)) / 10).tolist(), strict=True))
+    sections = {
+        "session": {"timeframe": "5min", "symbols": ["SPY"]},
+        "orders": {"allow_short": True},
+        "closing": {"hold_overnight": False},
+        "risk": {"max_position_fraction": 1},
+        "validation": {"price_jump": "warn"},
+    }
+    with at_desk(DAYS[0].session_date, decider=Weighing(weights), source=tape(list(today)), **sections) as desk:
+        desk.agent.run_session()
+        rows = desk.store.connection.rows("SELECT bar_time, equity FROM equity ORDER BY bar_time")
+        fills = desk.store.connection.rows(
+            "SELECT filled_at, side, quantity, price, commission FROM fills ORDER BY booking"
+        )
+
+    target = TargetWeight(lowest=-1, highest=1)
+    env = environment(Settings.model_validate(calm(**sections)), today, target_weight=target, sessions_per_episode=1)
+    traded(env, {time: np.array([weight]) for time, weight in weights.items()})
+
+    record = env.track_record()
+    assert [(to_epoch_us(at), to_micros(equity)) for at, equity in rows] == list(
+        zip(record.bar_time.tolist(), record.equity.tolist(), strict=True)
+    )
+    assert fills == [facts(fill) for fill in record.fills]
+    assert len(fills) > 20
