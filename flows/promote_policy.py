@@ -21,7 +21,7 @@ def _run_name() -> str:
 
 @flow(name="promote-policy", flow_run_name=_run_name, persist_result=False, retries=0)
 def promote_policy(
-    policy: str,
+    policy: str = "",
     stage: Literal["paper", "live"] = "paper",
     force: bool = False,
     reason: str = "",

@@ -20,7 +20,7 @@ def _run_name() -> str:
 
 @flow(name="rollback-policy", flow_run_name=_run_name, persist_result=False, retries=0)
 def rollback_policy(
-    name: str,
+    name: str = "",
     stage: Literal["paper", "live"] = "paper",
     reason: str = "",
     settings: Settings = _DEFAULTS,

@@ -85,6 +85,7 @@ def rollback_by_hand(settings: Settings, name: str, stage: Stage, reason: str = 
     Returns ``policy`` (who is champion now), ``name``, ``stage``, ``retired`` (a fingerprint or None) and ``db``. Raises
     ``ConfigurationError`` where there is no previous one, ``NotPromoted`` while another process holds the database.
     """
+    _require_named(name)
     with _registry(settings) as store:
         done: Succession = rollback(
             store.connection, name, stage, datetime.now(UTC), getpass.getuser(), reason.strip() or "rolled back"
@@ -159,6 +160,7 @@ def _window(
 
 def _asked(store: Store, name_or_fingerprint: str, to: Stage) -> PolicyRecord:
     """The policy that a person means."""
+    _require_named(name_or_fingerprint)
     named = policies(store.connection, name_or_fingerprint)
     if not named and fingerprint_prefix(name_or_fingerprint) is not None:
         return policy(store.connection, name_or_fingerprint)
@@ -189,6 +191,11 @@ def _registry(settings: Settings) -> Iterator[Store]:
             f"{str(error).split(';')[0]}. Stages are changed between sessions: a session keeps the policy that it began with. Run it "
             "again when the session is over."
         ) from error
+
+
+def _require_named(text: str) -> None:
+    if not text:
+        raise ConfigurationError("No policy was named. Give a name or a fingerprint; openbell policies shows them.")
 
 
 def _require_there(path: Path) -> None:

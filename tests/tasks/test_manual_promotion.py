@@ -213,6 +213,15 @@ def test_a_rollback_puts_the_previous_champion_back(settings: Settings, bundle_f
     assert "trend@b000000000000000 is retired." in rollback_in_words(answer)
 
 
+def test_somebody_has_to_be_named(settings: Settings) -> None:
+    for change in (
+        lambda: promote_by_hand(settings, "", Stage.PAPER, evaluate=Replays()),
+        lambda: rollback_by_hand(settings, "", Stage.PAPER),
+    ):
+        with pytest.raises(ConfigurationError, match="No policy was named"):
+            change()
+
+
 def test_no_database_is_no_registry(tmp_path: Path) -> None:
     settings = Settings.model_validate({"store": {"path": tmp_path / "none.duckdb"}})
     for change in (
