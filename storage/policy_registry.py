@@ -37,9 +37,12 @@ Rows = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
 def register(connection: Connection, bundle: BundleFacts, at: datetime, by: str) -> PolicyRecord:
     """Write the bundle as a candidate; one that is there already stays at its stage and is found at ``bundle.path`` now.
 
+    The path is kept whole, so that a session finds the bundle wherever it is started.
+
     Raises ``PolicyNotFit`` where its fingerprint stands for another manifest.
     """
     manifest = bundle.manifest.model_dump(mode="json")
+    folder = str(bundle.path.absolute())
 
     def change() -> None:
         known = _found(_within(connection), "fingerprint = ?", [bundle.fingerprint])
@@ -50,9 +53,7 @@ def register(connection: Connection, bundle: BundleFacts, at: datetime, by: str)
                     f"{bundle.fingerprint} is registered with another manifest than the one in {bundle.path}: one of the two was "
                     f"edited. The registered bundle was in {known[0].path}; train the other one again."
                 )
-            connection.execute(
-                "UPDATE policies SET path = ? WHERE fingerprint = ?", [str(bundle.path), bundle.fingerprint]
-            )
+            connection.execute("UPDATE policies SET path = ? WHERE fingerprint = ?", [folder, bundle.fingerprint])
             return
         connection.execute(
             "INSERT INTO policies (fingerprint, name, kind, stage, metrics, created_at, version, path, manifest, lineage,"
@@ -65,7 +66,7 @@ def register(connection: Connection, bundle: BundleFacts, at: datetime, by: str)
                 _json(bundle.metrics),
                 bundle.manifest.created,
                 bundle.manifest.version,
-                str(bundle.path),
+                folder,
                 _json(manifest),
                 _json(bundle.lineage),
                 at,

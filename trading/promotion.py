@@ -35,8 +35,8 @@ class Evaluation:
     """What a policy came to when the sessions were replayed one after another on a fresh paper account.
 
     ``returns`` are fractions of the equity that each session began with, after commissions and slippage. ``drawdown`` is the
-    deepest fall below the highest equity at any bar, as a fraction of it. ``orders`` were sent, ``refused`` were turned away
-    by risk or the broker altogether. ``failures`` counts decisions with an error.
+    deepest fall below the highest equity at any bar, as a fraction of it. Of the ``orders`` that were sent ``refused`` were
+    turned away by the broker; what risk does not let through is not sent. ``failures`` counts decisions with an error.
     """
 
     sessions: tuple[date, ...]
@@ -158,8 +158,7 @@ def expected_luck(trials: int) -> float:
 
 
 def _has_worked(settings: PromotionSettings, candidate: Evaluation) -> list[Finding]:
-    asked = candidate.orders + candidate.refused
-    refused = candidate.refused / asked if asked else 0.0
+    refused = candidate.refused / candidate.orders if candidate.orders else 0.0
     most = float(settings.max_refused_fraction)
     return [
         Finding(
@@ -179,7 +178,7 @@ def _has_worked(settings: PromotionSettings, candidate: Evaluation) -> list[Find
         Finding(
             "refused",
             refused <= most,
-            f"{candidate.refused} of its {asked} orders were refused ({refused:.1%}, at most {most:.1%})",
+            f"the broker refused {candidate.refused} of its {candidate.orders} orders ({refused:.1%}, at most {most:.1%})",
             refused,
             most,
         ),

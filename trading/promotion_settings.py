@@ -22,7 +22,7 @@ class PromotionSettings(Section):
     drawdown_floor_fraction: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.02")
     """A drawdown up to this fraction of equity is never too deep, however small the champion's was."""
     max_refused_fraction: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.10")
-    """Largest part of its orders that risk or the broker may refuse altogether in the replay."""
+    """Largest part of its orders that the broker may refuse in the replay."""
     min_paper_sessions: Annotated[int, Field(ge=0, le=250)] = 5
     """For live: sessions of days after its training that the policy at paper has traded to their end; those of an invented market count for nothing."""
 

@@ -81,6 +81,11 @@ def test_registering_again_changes_nothing_but_where_it_is(store: Store, bundle_
     assert [change.stage for change in stage_changes(store.connection, "trend")] == [Stage.CANDIDATE, Stage.PAPER]
 
 
+def test_a_folder_that_was_named_from_somewhere_is_found_from_anywhere(store: Store, bundle_facts: Facts) -> None:
+    record = register(store.connection, bundle_facts("a", path=Path("bundles/trend")), at(0), "ada")
+    assert record.path == Path.cwd() / "bundles" / "trend"
+
+
 def test_another_manifest_under_the_same_fingerprint_is_refused(store: Store, bundle_facts: Facts) -> None:
     registered(store, bundle_facts, "a")
     with pytest.raises(PolicyNotFit, match=r"trend@a000000000000000 is registered with another manifest"):

@@ -135,7 +135,7 @@ def test_the_drawdown_is_allowed_a_factor_and_a_floor(drawdown: float, champions
     [
         ({"orders": 0}, "traded"),
         ({"failures": 1}, "failures"),
-        ({"orders": 8, "refused": 1}, "refused"),  # 1 of 9 is 11.1 %
+        ({"orders": 9, "refused": 1}, "refused"),  # 11.1 %
     ],
 )
 def test_what_went_wrong_in_the_replay_speaks_against_it(change: dict[str, int], rule: str) -> None:
