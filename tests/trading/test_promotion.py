@@ -146,7 +146,7 @@ def test_what_went_wrong_in_the_replay_speaks_against_it(change: dict[str, int],
 
 
 def test_one_refused_order_in_ten_is_borne() -> None:
-    assert to_paper(contest(evaluation(0.01, 0.02, orders=9, refused=1))).promotes
+    assert to_paper(contest(evaluation(0.01, 0.02, orders=10, refused=1))).promotes
 
 
 def test_too_few_unseen_sessions_are_not_enough() -> None:
