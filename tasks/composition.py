@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from storage.door import open_door
 from storage.questions import accounts_of
 from storage.runners import this_runner
 from storage.store import Store, open_store
+from tasks.policy_composition import as_it_began, assemble_policy, build_policy, under_its_name
 from trading.account_at_rest import reconciler_at_rest
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
@@ -41,23 +41,12 @@ from trading.feeds.recorded import RecordedFeed
 from trading.feeds.synthetic import SyntheticFeed
 from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
-from trading.policies.buy_and_hold import BuyAndHold
-from trading.policies.flat import Flat
-from trading.policies.sma_crossover import SmaCrossover
-from trading.policy_settings import PolicyChoice
-from trading.ports import BarSource, Clock, Feed, Policy
+from trading.ports import BarSource, Clock, Feed
 from trading.reconciler import Reconciler
 from trading.sessions import SessionState, session_id
 from trading.settings import FeedKind, Settings
 from trading.stop_at_rest import StopAtRest
 from trading.stops import StopStep
-
-_POLICIES: dict[str, Callable[..., Policy]] = {
-    "flat": Flat,
-    "buy_and_hold": BuyAndHold,
-    "sma_crossover": SmaCrossover,
-}
-_PARAMETERS: dict[str, dict[str, type]] = {"flat": {}, "buy_and_hold": {}, "sma_crossover": {"fast": int, "slow": int}}
 
 _ATTENDED_EVERY = timedelta(seconds=0.5)
 """How soon a session notices what an operator asks of it."""
@@ -187,12 +176,14 @@ def account_in(store: Store, named: str | None) -> str:
 def assemble(settings: Settings, session_date: date | None, observers: Observers | None = None) -> Iterator[Desk]:
     """Open everything that the session needs and close it afterwards.
 
-    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``SessionHeld``, ``StoreError`` or ``BrokerUnavailable``
-    before anything is traded.
+    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld``, ``StoreError`` or
+    ``BrokerUnavailable`` before anything is traded.
     """
     kind = feed_kind(settings, session_date)
     account = account_name(settings, kind)
-    policy = build_policy(settings.policy)
+    settings = under_its_name(settings, None)
+    if not settings.policy.is_trained:
+        build_policy(settings.policy)
     if session_date is not None:
         TradingCalendar(settings.session.exchange, session_date).hours(session_date)
     source = _file_source(settings) if kind is FeedKind.RECORDED else None
@@ -208,6 +199,10 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         day = session_date or _next_date(settings, kind, account, store, bars)
         calendar = TradingCalendar(settings.session.exchange, day)
         hours = calendar.hours(day)
+        begun = session_id(day, account, settings.strategy)
+        policy = assemble_policy(as_it_began(settings, store, begun), settings, store)
+        beside = settings.policy.shadow
+        shadow = None if beside is None else assemble_policy(beside, settings, store)
         wall = WallClock()
         clock = AttentiveClock(_clock(settings, hours.opens_at), wall, _looks_up_after(settings), _ATTENDED_EVERY)
         feed = _feed(settings, kind, calendar, clock, bars)
@@ -223,7 +218,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
                 "or --account."
             )
         runner = this_runner(uuid.uuid4().hex)
-        ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, broker, runner)
+        ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, broker, runner, shadow)
         agent = OrchestratorAgent(settings, account, hours, ports, observers)
         # A session that nobody closed must not hold the database, and its lease, from a thread of its own.
         stack.callback(agent.leave)
@@ -246,24 +241,6 @@ def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:
                     f"Nothing is traded: {error} Two sessions at once need a database and an account each."
                 ) from error
         time.sleep(0.1)
-
-
-def build_policy(settings: PolicyChoice) -> Policy:
-    """The policy by its name with its parameters; raises ``ConfigurationError`` for one it does not have."""
-    known = _PARAMETERS[settings.name]
-    given: dict[str, Any] = {}
-    for parameter, value in settings.parameters.items():
-        kind = known.get(parameter)
-        if kind is None:
-            raise ConfigurationError(
-                f"Policy {settings.name} has no parameter {parameter!r}; it has {', '.join(known) or 'none'}."
-            )
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise ConfigurationError(
-                f"Policy {settings.name}: {parameter} = {value!r} is not a {'whole number' if kind is int else kind}."
-            )
-        given[parameter] = value
-    return _POLICIES[settings.name](**given)
 
 
 def _file_source(settings: Settings) -> BarSource | None:

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from trading.setting_types import Name, Off, Section
 
@@ -18,14 +18,14 @@ Fingerprint = Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,40}@[0-9a-f]{8,64
 class PolicyChoice(Section):
     """Which policy: a built-in one by name and parameters, or a trained one by its folder, fingerprint or stage."""
 
-    name: Name = "sma_crossover"
-    """Name of a built-in policy (`flat`, `buy_and_hold`, `sma_crossover`), or with `stage` that of a trained one."""
-    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    """Parameters of a built-in policy, for example {fast = 20, slow = 50}."""
     bundle: str | None = Field(default=None, min_length=1, max_length=1_000)
     """A trained policy: the folder of its bundle, or the fingerprint that it is registered under, for example `trend@0f3a52c1`."""
     stage: Stage | None = None
     """A trained policy: the one of `name` that is registered at this stage."""
+    name: Name = Field(default="sma_crossover", validate_default=True)
+    """Name of a built-in policy (`flat`, `buy_and_hold`, `sma_crossover`), or with `stage` that of a trained one."""
+    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    """Parameters of a built-in policy, for example {fast = 20, slow = 50}."""
 
     @property
     def fingerprint(self) -> str | None:
@@ -60,19 +60,33 @@ class PolicyChoice(Section):
     def _a_path_is_text(cls, bundle: object) -> object:
         return str(bundle) if isinstance(bundle, Path) else bundle
 
-    @model_validator(mode="after")
-    def _one_policy_is_meant(self) -> Self:
-        if self.bundle is not None and self.stage is not None:
+    @field_validator("stage")
+    @classmethod
+    def _one_trained_policy_is_meant(cls, stage: Stage | None, known: ValidationInfo) -> Stage | None:
+        if stage is not None and known.data.get("bundle") is not None:
             raise ValueError("bundle and stage each say which trained policy is meant: leave out one of them")
-        if self.is_trained and self.parameters:
-            raise ValueError("a trained policy has no parameters: what it needs is in its bundle")
-        if self.stage is not None and self.name in BUILT_IN:
-            raise ValueError(f"stage = {self.stage!r} needs the name of a trained policy; {self.name} is built in")
-        if not self.is_trained and self.name not in BUILT_IN:
+        return stage
+
+    @field_validator("name")
+    @classmethod
+    def _there_is_such_a_policy(cls, name: str, known: ValidationInfo) -> str:
+        bundle, stage = known.data.get("bundle"), known.data.get("stage")
+        if stage is not None and name in BUILT_IN:
+            raise ValueError(f"stage = {stage!r} needs the name of a trained policy; {name} is built in")
+        if bundle is None and stage is None and name not in BUILT_IN:
             raise ValueError(
-                f"there is no built-in policy {self.name}: known are {', '.join(BUILT_IN)}; a trained one needs bundle or stage"
+                f"there is no built-in policy {name}: known are {', '.join(BUILT_IN)}; a trained one needs bundle or stage"
             )
-        return self
+        return name
+
+    @field_validator("parameters")
+    @classmethod
+    def _only_built_in_ones_have_parameters(
+        cls, parameters: dict[str, int | float | str | bool], known: ValidationInfo
+    ) -> dict[str, int | float | str | bool]:
+        if parameters and (known.data.get("bundle") is not None or known.data.get("stage") is not None):
+            raise ValueError("a trained policy has no parameters: what it needs is in its bundle")
+        return parameters
 
 
 class PolicySettings(PolicyChoice):

@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -387,9 +387,14 @@ def _unknown_key(location: list[str]) -> str:
     model: type[BaseModel] = Settings
     for part in location[:-1]:
         annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        below = [
+            kind
+            for kind in (annotation, *get_args(annotation))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if not below:
             break
-        model = annotation
+        model = below[0]
     known = list(model.model_fields)
     nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
     where = f"[{'.'.join(location[:-1])}]" if location[:-1] else "the top level"

@@ -86,6 +86,25 @@ def policy_parameters(texts: Sequence[str] | None) -> dict[str, int | float | st
     return parameters
 
 
+def policy_asked(
+    policy: str | None, stage: str | None, parameters: Mapping[str, int | float | str] | None
+) -> dict[str, Any]:
+    """Options for ``settings_from`` from the policy a person names: a folder or a fingerprint is a bundle, else it is a name."""
+    is_bundle = policy is not None and (
+        "/" in policy or "\\" in policy or "@" in policy or policy in (".", "..") or Path(policy).is_dir()
+    )
+    bundle = policy if is_bundle else None
+    # A folder is one by its slash, wherever it is read again.
+    if bundle is not None and "@" not in bundle and "/" not in bundle:
+        bundle = f"./{bundle}"
+    return {
+        "policy.name": None if is_bundle else policy,
+        "policy.bundle": bundle,
+        "policy.stage": stage,
+        "policy.parameters": parameters,
+    }
+
+
 def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     for name, value in options.items():

@@ -13,6 +13,7 @@ from deployments.terminal.options import (
     Timestamp,
     TimeZone,
     day_asked,
+    policy_asked,
     policy_parameters,
     settings_from,
     symbols_asked,
@@ -58,9 +59,15 @@ def session(
         str | None,
         typer.Option(
             "--policy",
-            metavar="NAME",
-            help="What decides: flat, buy_and_hold or sma_crossover.",
+            metavar="NAME|DIR|FINGERPRINT",
+            help="What decides: flat, buy_and_hold, sma_crossover, or a trained policy by folder, fingerprint, or name and --stage.",
             show_default="sma_crossover",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage", metavar="candidate|paper|live", help="The trained policy that is registered at this stage."
         ),
     ] = None,
     parameters: Annotated[
@@ -106,7 +113,7 @@ def session(
     """
     known: dict[str, Any] = {"state": "REFUSED"}
     with failures_told(as_json, known):
-        _refuse_what_is_to_come(feed, broker, policy)
+        _refuse_what_is_to_come(feed, broker)
         if bars is not None and feed == FeedKind.SYNTHETIC:
             raise ConfigurationError(f"--bars {bars} would not be read with --feed synthetic. Leave out one of them.")
         asked = symbols_asked(symbols)
@@ -127,8 +134,7 @@ def session(
                 "feed.timestamp": timestamp,
                 "feed.synthetic.seed": seed,
                 "broker.kind": broker,
-                "policy.name": policy,
-                "policy.parameters": policy_parameters(parameters),
+                **policy_asked(policy, stage, policy_parameters(parameters)),
             },
         )
         known["db"] = str(settings.store.path)
@@ -138,15 +144,10 @@ def session(
     raise typer.Exit(code)
 
 
-def _refuse_what_is_to_come(feed: str | None, broker: str | None, policy: str | None) -> None:
+def _refuse_what_is_to_come(feed: str | None, broker: str | None) -> None:
     for option, value in (("--feed", feed), ("--broker", broker)):
         if value is not None and value.lower() == "ib":
             raise ConfigurationError(
                 f"{option} {value}: Interactive Brokers is not in this version yet. Use --broker paper, with --feed "
                 "recorded or --feed synthetic."
             )
-    if policy is not None and ("/" in policy or "\\" in policy or Path(policy).is_dir()):
-        raise ConfigurationError(
-            f"--policy {policy} is a folder: policy bundles are not in this version yet. Name one of flat, buy_and_hold "
-            "and sma_crossover."
-        )

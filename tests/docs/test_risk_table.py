@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trading import closing_out, risk_callbacks
+from trading.policy_watch import POLICY_FAILURES
 from trading.risk_events import RiskEventKind
 from trading.risk_settings import RiskSettings
 from trading.rule_book import rules_from
@@ -70,7 +71,12 @@ def test_every_rule_that_can_speak_is_named() -> None:
         "pattern_day_trader": {"enabled": True, "brokers": ["paper"]},
     }
     settings = Settings.model_validate(
-        {"risk": everything, "orders": {"tick_size": "0.01"}, "session": {"pace": "live"}}
+        {
+            "risk": everything,
+            "orders": {"tick_size": "0.01"},
+            "session": {"pace": "live"},
+            "policy": {"cooldown_bars": 1, "max_changes_per_session": 1},
+        }
     )
     names = {rule.name for rule in rules_from(settings)} | {
         risk_callbacks.THROTTLE,
@@ -78,6 +84,7 @@ def test_every_rule_that_can_speak_is_named() -> None:
         risk_callbacks.LOT_SIZE,
         closing_out.FLATTEN_RULE,
         closing_out.WITHDRAWN_RULE,
+        POLICY_FAILURES,
     }
     assert {name for name in names if f"`{name}`" not in PAGE} == set()
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import settings
 
 from storage.store import Store, open_store
-from tasks.composition import Desk, build_policy
+from tasks.composition import Desk
+from tasks.policy_composition import build_policy
 from trading.bars import Bar, BarColumns, RawSlice, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from storage.store import Store, open_store
-from tasks.composition import build_policy
+from tasks.policy_composition import build_policy
 from trading.bars import BarColumns, from_epoch_us, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile

@@ -99,6 +99,20 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("validation.jump_believed_after_bars", [2, 1_000], [1, 1_001]),
     ("validation.max_staleness_bars", [0, 100_000], [-1, 100_001]),
     ("policy.name", ["flat", "buy_and_hold", "sma_crossover"], ["moon", ""]),
+    ("policy.bundle", ["models/trend/1", "trend@0f3a52c1"], ["", "x" * 1_001, 7]),
+    ("policy.stage", [None], ["production", ""]),
+    (
+        "policy.shadow",
+        [None, {"name": "flat"}, {"name": "trend", "stage": "live"}],
+        [{"name": "moon"}, "flat"],
+    ),
+    ("policy.minimum_confidence", ["off", 0.0001, 1], [0, 1.0001, "nan"]),
+    ("policy.cooldown_bars", [0, 10_000], [-1, 10_001, 0.5]),
+    ("policy.max_changes_per_session", ["off", 0, 100_000], [-1, 100_001]),
+    ("policy.decision_budget_ms", ["0.1", 600_000], [0, 600_001, "nan"]),
+    ("policy.max_age_days", ["off", 1, 36_500], [0, 36_501]),
+    ("policy.failures_until_reduce_only", [1, 100_000], [0, 100_001]),
+    ("sizing.resize_band_fraction", [0, 10], [-1, 11, "nan"]),
     (
         "sizing.method",
         ["fraction_of_equity", "fraction_of_cash", "fixed_shares", "fixed_notional", "volatility_target"],
@@ -222,6 +236,42 @@ def test_every_problem_is_named_at_once() -> None:
 
 def test_a_section_is_a_table() -> None:
     assert "session = 3" in refused("session", 3)
+
+
+def test_a_trained_policy_is_meant_by_bundle_or_by_name_and_stage() -> None:
+    by_stage = parse_settings({"policy": {"name": "trend", "stage": "paper"}}, "a test").policy
+    by_folder = parse_settings({"policy": {"bundle": "models/trend/7"}}, "a test").policy
+    by_fingerprint = parse_settings({"policy": {"bundle": "trend@0f3a52c1"}}, "a test").policy
+    assert [choice.is_trained for choice in (by_stage, by_folder, by_fingerprint, Settings().policy)] == [True] * 3 + [
+        False
+    ]
+    assert (by_folder.folder, by_folder.fingerprint) == (Path("models/trend/7"), None)
+    assert (by_fingerprint.folder, by_fingerprint.fingerprint) == (None, "trend@0f3a52c1")
+    assert [choice.label for choice in (by_stage, by_folder, by_fingerprint)] == ["trend", "7", "trend"]
+    for wrong in (
+        {"name": "trend", "stage": "paper", "bundle": "x"},
+        {"bundle": "x", "parameters": {"fast": 3}},
+        {"name": "flat", "stage": "paper"},
+    ):
+        with pytest.raises(ConfigurationError, match="policy"):
+            parse_settings({"policy": wrong}, "a test")
+
+
+@pytest.mark.parametrize(
+    ("over", "left"),
+    [
+        ({"name": "flat"}, {"name": "flat"}),
+        ({"bundle": "x/y"}, {"bundle": "x/y"}),
+        ({"stage": "live"}, {"name": "trend", "stage": "live"}),
+        ({"cooldown_bars": 3}, {"name": "trend", "stage": "paper", "cooldown_bars": 3}),
+    ],
+)
+def test_a_policy_named_over_the_file_is_the_only_one_meant(
+    tmp_path: Path, over: dict[str, Any], left: dict[str, Any]
+) -> None:
+    file = tmp_path / "openbell.toml"
+    file.write_text('[policy]\nname = "trend"\nstage = "paper"\n')
+    assert load_settings(file, {"policy": over}).policy == parse_settings({"policy": left}, "a test").policy
 
 
 def test_a_symbol_of_the_file_needs_a_file() -> None:

@@ -30,7 +30,7 @@ def said(outcome: Any) -> str:
         (["--feed", "ib"], "Interactive Brokers is not in this version yet"),
         (["--broker", "ib"], "Interactive Brokers is not in this version yet"),
         (["--feed", "bloomberg"], "bloomberg"),
-        (["--policy", "models/best"], "policy bundles are not in this version yet"),
+        (["--policy", "models/best"], "There is no bundle models/best"),
         (["--policy", "oracle"], "oracle"),
         (["--date", "18.01.2011"], "for example 2011-01-18"),
         (["--date", "2011-02-30"], "2011-02-30"),
