@@ -6,13 +6,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from trading.bars import BarColumns, Column, Timeframe
+from trading.bars import BarColumns, Timeframe
 from trading.errors import ConfigurationError
 from trading.features.catalogue import FEATURES, Feature, Holding, Market
 from trading.features.feature_stream import FeatureStream
 from trading.features.graph import Graph
-from trading.features.series import Field, Floats
-from trading.features.session_table import sessions_around
+from trading.features.inputs import OF_BARS, inputs_of
+from trading.features.series import Floats
 from trading.features.spec import FeatureSpec
 
 _KNOWN = MappingProxyType({feature.name: feature for feature in FEATURES})
@@ -72,7 +72,9 @@ class FeatureSet:
         """
         made = np.full((len(bars), len(self.labels)), np.nan)
         if len(bars):
-            made[:, self._of_market] = self._graph.history(self._inputs(bars), len(bars))
+            columns = {field: getattr(bars, field) for field in OF_BARS}
+            inputs = inputs_of(self.exchange, columns, self._graph.fields)
+            made[:, self._of_market] = self._graph.history(inputs, len(bars))
             made[: self.warmup_bars - 1] = np.nan
         return made
 
@@ -81,25 +83,6 @@ class FeatureSet:
         return FeatureStream(
             self._graph, self.warmup_bars, self.exchange, len(self.labels), self._of_market, self._holdings
         )
-
-    def _inputs(self, bars: BarColumns) -> dict[Field, Floats]:
-        inputs = {
-            Field.TIME: bars.time.astype(np.float64),
-            Field.HIGH: _known(bars.high, 1),
-            Field.LOW: _known(bars.low, 1),
-            Field.CLOSE: _known(bars.close, 1),
-            Field.VOLUME: _known(bars.volume, 0),
-        }
-        if self._graph.needs_sessions:
-            table = sessions_around(self.exchange, int(bars.time[0]), int(bars.time[-1]))
-            opens, closes, weekdays = table.of_columns(bars.time)
-            inputs |= {Field.SESSION_OPENS: opens, Field.SESSION_CLOSES: closes, Field.WEEKDAY: weekdays}
-        return inputs
-
-
-def _known(column: Column, lowest: int) -> Floats:
-    """As floats, NaN for what is less than ``lowest``: nonsense, or ``MISSING``."""
-    return np.where(column < lowest, np.nan, column)
 
 
 def _feature(spec: FeatureSpec) -> Feature:

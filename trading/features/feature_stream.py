@@ -1,25 +1,32 @@
 """The features of one symbol, bar by bar."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from trading.bars import MISSING
+from trading.bars import MISSING, Column
 from trading.features.catalogue import Holding
 from trading.features.graph import Graph
+from trading.features.inputs import FIELDS, LOWEST, OF_SESSIONS, inputs_of
 from trading.features.series import Field, Floats
-from trading.features.session_table import NO_SESSION, SessionClock
+from trading.features.session_table import SessionClock
 from trading.ports import MarketWindow
 
-_NAN = float("nan")
+_READ: Mapping[Field, Callable[[MarketWindow, str, int], Column]] = {
+    Field.TIME: lambda window, symbol, count: window.times(symbol, count),
+    Field.HIGH: lambda window, symbol, count: window.highs(symbol, count),
+    Field.LOW: lambda window, symbol, count: window.lows(symbol, count),
+    Field.CLOSE: lambda window, symbol, count: window.closes(symbol, count),
+    Field.VOLUME: lambda window, symbol, count: window.volumes(symbol, count),
+}
 
 
 class FeatureStream:
     """Follows a window over one symbol: each new bar costs the same, however long the warmup is.
 
     It need not be stored. Features depend on the last ``warmup_bars`` bars and on nothing older, so a stream that began with
-    just these says what one says that was there all along.
+    just these says what one says that was there all along, to the last bit.
     """
 
     def __init__(
@@ -33,13 +40,19 @@ class FeatureStream:
     ) -> None:
         self._graph = graph
         self._warmup_bars = warmup_bars
-        self._used = graph.fields
+        self._exchange = exchange
         self._session_of = SessionClock(exchange).session_of if graph.needs_sessions else None
+        self._width = width
         self._of_market = list(of_market)
         self._holdings = dict(holdings)
-        self._width = width
+        self._reads = [
+            (FIELDS.index(field), LOWEST.get(field, MISSING), read)
+            for field, read in _READ.items()
+            if field is Field.TIME or field in graph.fields
+        ]
         self._symbol: str | None = None
-        self._restart()
+        self._newest = MISSING
+        self._seen = 0
 
     def row(
         self, window: MarketWindow, symbol: str, position: int = 0, unrealized_fraction: float = 0.0
@@ -59,8 +72,10 @@ class FeatureStream:
         if not len(times):
             return None
         if times[-1] != self._newest:
-            connects = len(times) == 2 and times[0] == self._newest
-            self._take_in(window, symbol, 1 if connects else self._missed(window, symbol))
+            if len(times) == 2 and times[0] == self._newest:
+                self._take_in(window, symbol, 1)
+            else:
+                self._catch_up(window, symbol)
         if self._seen < self._warmup_bars:
             return None
         if not self._holdings:
@@ -71,38 +86,29 @@ class FeatureStream:
             row[column] = np.sign(position) if holding is Holding.SIGN else unrealized_fraction
         return row
 
-    def _restart(self) -> None:
-        self._live = self._graph.live()
-        self._newest = MISSING
-        self._seen = 0
-        self._of_bar = np.empty(0)
-
-    def _missed(self, window: MarketWindow, symbol: str) -> int:
-        """How many of the window's bars are to be taken in; begins again where the newest one that it knows is not there."""
+    def _catch_up(self, window: MarketWindow, symbol: str) -> None:
+        """Take in all bars that it does not know, or begin again where the newest one that it knows is not there."""
         available = window.available(symbol)
         times = window.times(symbol, available)
-        after = int(np.searchsorted(times, self._newest, side="right"))
-        connects = 0 < after < available and times[after - 1] == self._newest
-        if connects and available - after <= self._warmup_bars:
-            return available - after
-        self._restart()
-        return min(available, self._warmup_bars)
+        known = int(np.searchsorted(times, self._newest, side="right"))
+        connects = 0 < known < available and times[known - 1] == self._newest
+        if connects and available - known <= self._warmup_bars:
+            self._take_in(window, symbol, available - known)
+            return
+        self._seen = min(available, self._warmup_bars) - 1
+        before = {FIELDS[place]: read(window, symbol, self._seen + 1)[:-1] for place, _, read in self._reads}
+        self._live = self._graph.live(inputs_of(self._exchange, before, self._graph.fields))
+        self._take_in(window, symbol, 1)
 
     def _take_in(self, window: MarketWindow, symbol: str, count: int) -> None:
-        used = self._used
-        times = window.times(symbol, count).tolist()
-        unused = [_NAN] * count
-        highs = _known(window.highs(symbol, count), 1) if Field.HIGH in used else unused
-        lows = _known(window.lows(symbol, count), 1) if Field.LOW in used else unused
-        closes = _known(window.closes(symbol, count), 1) if Field.CLOSE in used else unused
-        volumes = _known(window.volumes(symbol, count), 0) if Field.VOLUME in used else unused
-        session_of = self._session_of
-        for time, high, low, close, volume in zip(times, highs, lows, closes, volumes, strict=True):
-            session = NO_SESSION if session_of is None else session_of(time)
-            self._of_bar = self._live.step((float(time), high, low, close, volume, *session))
-        self._newest = times[-1]
+        columns = [(place, lowest, read(window, symbol, count).tolist()) for place, lowest, read in self._reads]
+        numbers = [math.nan] * len(FIELDS)
+        for row in range(count):
+            for place, lowest, column in columns:
+                number = column[row]
+                numbers[place] = float(number) if number >= lowest else math.nan
+            if self._session_of is not None:
+                numbers[-len(OF_SESSIONS) :] = self._session_of(numbers[0])
+            self._of_bar = self._live.step(numbers)
+        self._newest = int(numbers[0])
         self._seen += count
-
-
-def _known(column: Any, lowest: int) -> list[float]:
-    return [float(number) if number >= lowest else _NAN for number in column.tolist()]

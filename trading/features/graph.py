@@ -5,10 +5,9 @@ from typing import cast
 
 import numpy as np
 
-from trading.features.series import Constant, Derived, Field, Floats, Input, Series, Step
+from trading.features.inputs import FIELDS, OF_SESSIONS
+from trading.features.series import Constant, Derived, Field, Floats, Input, Pointwise, Series, Step
 
-FIELDS = tuple(Field)
-_OF_SESSIONS = (Field.SESSION_OPENS, Field.SESSION_CLOSES, Field.WEEKDAY)
 _NONE = -1
 """Stands for an input that a series does not have."""
 
@@ -23,6 +22,11 @@ class Graph:
         self._fields: set[Field] = set()
         for series in self._outputs:
             self._add(series)
+        self._looked_back_on: set[Series] = set()
+        for derived in reversed(self._derived):
+            # What is worked out from one bar alone need not know what was before.
+            if derived in self._looked_back_on or not isinstance(derived, Pointwise):
+                self._looked_back_on.update(derived.inputs)
 
     @property
     def fields(self) -> frozenset[Field]:
@@ -32,7 +36,7 @@ class Graph:
     @property
     def needs_sessions(self) -> bool:
         """Whether it has to be told which session a bar belongs to."""
-        return not self._fields.isdisjoint(_OF_SESSIONS)
+        return not self._fields.isdisjoint(OF_SESSIONS)
 
     @property
     def warmup_bars(self) -> int:
@@ -41,8 +45,7 @@ class Graph:
 
     def history(self, inputs: Mapping[Field, Floats], rows: int) -> Floats:
         """The series as columns of one array (rows x series)."""
-        columns: dict[Series, Floats] = {Input(field): column for field, column in inputs.items()}
-        columns.update((constant, np.array(constant.value)) for constant in self._constants)
+        columns = self._given(inputs)
         waiting = [part for series in self._derived for part in series.inputs]
         made = np.empty((rows, len(self._outputs)))
         for series in self._derived:
@@ -56,16 +59,27 @@ class Graph:
             made[:, place] = columns[output]
         return made
 
-    def live(self) -> "LiveGraph":
-        """A new stream of all series."""
+    def live(self, seen: Mapping[Field, Floats]) -> "LiveGraph":
+        """A new stream of all series that has seen these bars."""
+        columns = self._given(seen)
         places: dict[Series, int] = {Input(field): place for place, field in enumerate(FIELDS)}
-        for series in (*self._constants, *self._derived):
+        for constant in self._constants:
+            places[constant] = len(places)
+        steps = []
+        for series in self._derived:
+            past = [columns[part] for part in series.inputs if part in columns]
+            if series in self._looked_back_on:
+                columns[series] = series.told(*past)
+            steps.append((series.live(*past), *_three(places[part] for part in series.inputs)))
             places[series] = len(places)
         return LiveGraph(
-            [constant.value for constant in self._constants],
-            [(series.live(), *_three(places[part] for part in series.inputs)) for series in self._derived],
-            [places[series] for series in self._outputs],
+            [constant.value for constant in self._constants], steps, [places[output] for output in self._outputs]
         )
+
+    def _given(self, inputs: Mapping[Field, Floats]) -> dict[Series, Floats]:
+        columns: dict[Series, Floats] = {Input(field): column for field, column in inputs.items()}
+        columns.update((constant, np.array(constant.value)) for constant in self._constants)
+        return columns
 
     def _add(self, series: Series) -> None:
         match series:

@@ -93,8 +93,12 @@ class Derived(Series, ABC):
         """Its column, from those of ``inputs``; NaN where ``reach`` goes back before the first bar."""
 
     @abstractmethod
-    def live(self) -> Step:
-        """A new stream of it, which has seen no bar; NaN until it has seen ``reach`` bars before."""
+    def live(self, *seen: Floats) -> Step:
+        """A new stream of it that has seen these columns of ``inputs``, which may be empty; NaN until ``reach`` bars were seen."""
+
+    def told(self, *seen: Floats) -> Floats:
+        """What a stream would have told on these bars, without the time that each of them takes."""
+        return self.history(*seen)
 
     @property
     def warmup_bars(self) -> int:
@@ -126,8 +130,15 @@ class Pointwise(Derived):
             column: Floats = self.operation.on_columns(*columns)
         return column
 
-    def live(self) -> Step:
+    def live(self, *seen: Floats) -> Step:
+        del seen  # it remembers nothing
         return self.operation.on_numbers
+
+    def told(self, *seen: Floats) -> Floats:
+        # The logarithms of columns and of numbers differ in their last bits.
+        one_by_one = np.frompyfunc(self.operation.on_numbers, len(seen), 1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(one_by_one(*seen), dtype=np.float64)
 
 
 def _series(value: Series | float) -> Series:

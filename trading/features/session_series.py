@@ -40,8 +40,9 @@ class SessionSum(Derived):
         sums[np.isnan(sessions)] = np.nan
         return sums
 
-    def live(self) -> Step:
-        current, total = math.nan, 0.0
+    def live(self, *seen: Floats) -> Step:
+        _, sessions = seen
+        current, total = (sessions[-1], self.history(*seen)[-1]) if len(sessions) else (math.nan, math.nan)
 
         def step(number: float, session: float) -> float:
             nonlocal current, total
@@ -78,8 +79,11 @@ class BeforeSession(Derived):
         spread[np.isnan(sessions)] = np.nan
         return spread
 
-    def live(self) -> Step:
+    def live(self, *seen: Floats) -> Step:
+        column, sessions = seen
         current, newest, before = math.nan, math.nan, math.nan
+        if len(sessions):
+            current, newest, before = sessions[-1], column[-1], self.history(*seen)[-1]
 
         def step(number: float, session: float) -> float:
             nonlocal current, newest, before

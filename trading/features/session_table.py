@@ -40,7 +40,7 @@ class SessionTable:
             column[outside] = np.nan
         return opens, closes, weekdays
 
-    def of_moment(self, time: int) -> Belonging:
+    def of_moment(self, time: float) -> Belonging:
         """Open, close and weekday of the session that runs at ``time``."""
         place = bisect.bisect_right(self.opens, time) - 1
         if place < 0 or time >= self.closes[place]:
@@ -80,11 +80,11 @@ class SessionClock:
         self._exchange = exchange
         self._current = NO_SESSION
 
-    def session_of(self, time: int) -> Belonging:
+    def session_of(self, time: float) -> Belonging:
         """Open, close and weekday of the session that runs at ``time``; NaN outside of all."""
         opens, closes, _ = self._current
         if not opens <= time < closes:
-            year = from_epoch_us(time).year
+            year = from_epoch_us(int(time)).year
             self._current = _of_year(self._exchange, year).of_moment(time)
         return self._current
 

@@ -53,10 +53,13 @@ def over_windows(bars: int, leaf: tuple[Floats, ...], join: Join) -> tuple[Float
     return window
 
 
-def newest(bars: int) -> Callable[[float], Floats]:
-    """Remembers the last ``bars`` numbers: call it with the next one for a view of them, oldest first. NaN at the beginning."""
+def newest(bars: int, seen: Floats) -> Callable[[float], Floats]:
+    """Remembers the last ``bars`` numbers, at first those of ``seen`` and NaN before: call it with the next one for a view of
+    them, oldest first."""
+    last = seen[-bars:]
+    padded = np.concatenate((np.full(bars - len(last), np.nan), last))
     # Each number is kept twice, ``bars`` apart, so that the newest always lie side by side.
-    kept = np.full(2 * bars, np.nan)
+    kept = np.concatenate((padded, padded))
     place = 0
 
     def push(number: float) -> Floats:
@@ -91,8 +94,9 @@ class Lag(Derived):
         head = np.full(min(self.bars, len(column)), np.nan)
         return np.concatenate((head, column[: max(len(column) - self.bars, 0)]))
 
-    def live(self) -> Step:
+    def live(self, *seen: Floats) -> Step:
         passed = deque([math.nan] * (self.bars + 1), self.bars + 1)
+        passed.extend(seen[0][-self.bars :].tolist())
 
         def step(number: float) -> float:
             passed.append(number)
@@ -142,8 +146,8 @@ class ExponentialMean(Derived):
         (weighted,) = over_windows(self.bars, columns, join)
         return weighted * ((1 - self.decay) / (1 - self.decay**self.bars))
 
-    def live(self) -> Step:
-        push = newest(self.bars)
+    def live(self, *seen: Floats) -> Step:
+        push = newest(self.bars, seen[0])
         weights = self.decay ** np.arange(self.bars - 1, -1, -1)
         weigh = (weights / weights.sum()).dot
 
@@ -175,8 +179,8 @@ class RootMeanSquare(Derived):
         (squares,) = over_windows(self.bars, (columns[0] * columns[0],), join)
         return np.sqrt(squares / self.bars)
 
-    def live(self) -> Step:
-        push = newest(self.bars)
+    def live(self, *seen: Floats) -> Step:
+        push = newest(self.bars, seen[0])
 
         def step(number: float) -> float:
             window = push(number)
@@ -211,8 +215,8 @@ class Deviations(Derived):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(squares == 0, 0.0, above / np.sqrt(self.bars * squares))
 
-    def live(self) -> Step:
-        push, bars = newest(self.bars), self.bars
+    def live(self, *seen: Floats) -> Step:
+        push, bars = newest(self.bars, seen[0]), self.bars
         add_up = np.ones(bars).dot
 
         def step(number: float) -> float:

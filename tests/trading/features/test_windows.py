@@ -21,10 +21,13 @@ lengths = st.integers(2, 40)
 
 
 def both_ways(series: Derived, numbers: Sequence[float]) -> list[tuple[float, float]]:
-    """The last number of each window that is full: at once, and one by one."""
-    step = series.live()
-    one_by_one = [step(number) for number in map(float, numbers)]
-    at_once = series.history(np.array(numbers, dtype=np.float64)).tolist()
+    """What it says of each window that is full: at once, and one by one by a stream that has seen a third of them before."""
+    column = np.array(numbers, dtype=np.float64)
+    seen = len(column) // 3
+    step, fresh = series.live(column[:seen]), series.live(column[:0])
+    one_by_one = [fresh(number) for number in column.tolist()]
+    assert np.array_equal([step(number) for number in column[seen:].tolist()], one_by_one[seen:], equal_nan=True)
+    at_once = series.history(column).tolist()
     assert len(at_once) == len(numbers)
     assert all(math.isnan(number) for number in (at_once + one_by_one)[: series.reach])
     return list(zip(at_once, one_by_one, strict=True))[series.reach :]
