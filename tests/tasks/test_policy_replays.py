@@ -1,0 +1,156 @@
+"""Replays for the gate: what they come to is what sessions of the same settings would have come to, one by one."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.policy_registry import policy, register
+from storage.questions import ask
+from storage.store import open_store
+from tasks.composition import assemble
+from tasks.policy_replays import replays
+from trading.bars import BarColumns, Timeframe, to_epoch_us
+from trading.errors import ConfigurationError, DataNotFit, PolicyNotFit
+from trading.policy_records import BundleFacts
+from trading.promotion import UnseenWindow
+from trading.settings import Settings
+
+DAYS = (date(2026, 1, 5), date(2026, 1, 6), date(2026, 1, 7))
+MINUTES = 390
+WINDOW = UnseenWindow(("SPY",), "XNYS", Timeframe.MINUTE_1, DAYS)
+
+
+def day_of_bars(day: date, cents: Callable[[int], int], opening: tuple[int, int] = (14, 30)) -> BarColumns:
+    """Flat bars of a whole session; ``cents`` is the price of each minute."""
+    first = datetime(day.year, day.month, day.day, *opening, tzinfo=UTC)
+    times = np.array([to_epoch_us(first + timedelta(minutes=minute)) for minute in range(MINUTES)], dtype=np.int64)
+    price = np.array([cents(minute) * 10_000 for minute in range(MINUTES)], dtype=np.int64)
+    volume = np.full(MINUTES, 100_000, dtype=np.int64)
+    return BarColumns("SPY", times, price, price, price, price, volume)
+
+
+def settings_of(path: Path, **sections: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "session": {"symbols": ["SPY"]},
+            "store": {"path": path},
+            "sizing": {"method": "fixed_shares", "shares": 100},
+            "broker": {
+                "paper": {
+                    "initial_cash": 100_000,
+                    "slippage_bps": 0,
+                    "commission_per_share": 0,
+                    "commission_minimum": 1,
+                }
+            },
+            **sections,
+        }
+    )
+
+
+def store_bars(path: Path, *days: BarColumns) -> None:
+    with open_store(path) as store:
+        store.bars.import_bars(days)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.duckdb"
+
+
+def test_flat_comes_to_nothing(path: Path) -> None:
+    store_bars(path, *(day_of_bars(day, lambda minute: 10_000 + minute) for day in DAYS))
+    done = replays(settings_of(path))("flat", WINDOW)
+    assert done.sessions == DAYS
+    assert (done.returns, done.drawdown, done.orders, done.refused, done.failures) == ((0.0, 0.0, 0.0), 0.0, 0, 0, 0)
+
+
+def test_holding_through_the_day_earns_the_move_less_its_costs(path: Path) -> None:
+    # A cent a minute: bought at the second bar's open, 100.01, sold at the open of minute 385, 103.85 (what is held five
+    # minutes before the close is closed at the next open): 100 x 3.84 - 2 x 1.00 = 382 of 100,000.
+    store_bars(path, day_of_bars(DAYS[0], lambda minute: 10_000 + minute))
+    window = UnseenWindow(("SPY",), "XNYS", Timeframe.MINUTE_1, DAYS[:1])
+    done = replays(settings_of(path))("buy_and_hold", window)
+    [traded] = done.returns
+    assert traded == pytest.approx(0.00382)
+    assert done.orders == 2
+
+
+@pytest.mark.parametrize("name", ["buy_and_hold", "sma_crossover"])
+def test_returns_are_those_of_sessions_one_by_one(path: Path, name: str) -> None:
+    days = [
+        day_of_bars(day, lambda minute, step=step: 10_000 + 3 * step * (abs(minute % 60 - 30) - 15))
+        for step, day in enumerate(DAYS, start=1)
+    ]
+    store_bars(path, *days)
+    settings = settings_of(path, policy={"name": name})
+    done = replays(settings)(name, WINDOW)
+    for day in DAYS:
+        with assemble(settings, day) as desk:
+            desk.agent.run_session()
+    sessions = ask(path, "SELECT starting_equity, ending_equity FROM daily_pnl ORDER BY session_date").rows
+    assert done.returns == pytest.approx([float(ended / began) - 1 for began, ended in sessions], abs=1e-12)
+    assert len({round(one, 6) for one in done.returns}) == 3
+    [[orders, drawdown]] = ask(path, "SELECT (SELECT count(*) FROM orders), (SELECT max(drawdown) FROM equity)").rows
+    assert done.orders == orders
+    assert done.drawdown == pytest.approx(float(drawdown), abs=1e-6)
+
+
+def test_nothing_is_written_and_the_database_is_free_afterwards(path: Path) -> None:
+    store_bars(path, *(day_of_bars(day, lambda minute: 10_000 + minute) for day in DAYS))
+    replays(settings_of(path))("buy_and_hold", WINDOW)
+    with open_store(path) as store:
+        assert store.connection.rows("SELECT count(*) FROM sessions") == [(0,)]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_bars_outside_of_the_hours_are_not_traded(path: Path) -> None:
+    calm = day_of_bars(DAYS[0], lambda _: 10_000)
+    early = day_of_bars(DAYS[0], lambda _: 20_000, opening=(7, 30))  # ends at 14:00 UTC, before the open
+    window = UnseenWindow(("SPY",), "XNYS", Timeframe.MINUTE_1, DAYS[:1])
+    store_bars(path, early, calm)
+    done = replays(settings_of(path))("buy_and_hold", window)
+    assert done.returns == (pytest.approx(-0.00002),)  # two commissions of 1.00
+    assert done.orders == 2
+
+
+def test_what_no_session_would_trade_after_a_halt_returns_nothing(path: Path) -> None:
+    # 100 shares fall from 100 to 61 on the first day: 3.9 % of 100,000, beyond 2 %: only a person clears that.
+    falling = day_of_bars(DAYS[0], lambda minute: 10_000 - 10 * minute)
+    rising = [day_of_bars(day, lambda minute: 6_100 + minute) for day in DAYS[1:]]
+    store_bars(path, falling, *rising)
+    limits = {
+        "max_drawdown_fraction": "0.02",
+        "max_daily_loss": "off",
+        "max_daily_loss_fraction": "off",
+        "max_session_drawdown_fraction": "off",
+        "max_drawdown_speed_fraction": "off",
+        "max_symbol_loss": "off",
+    }
+    done = replays(settings_of(path, risk=limits))("buy_and_hold", WINDOW)
+    assert done.returns[0] < -0.02
+    assert done.returns[1:] == (0.0, 0.0)
+
+
+def test_bars_that_the_settings_refuse_are_not_replayed(path: Path) -> None:
+    jumping = day_of_bars(DAYS[0], lambda minute: 10_000 if minute != 100 else 100_000)
+    store_bars(path, jumping)
+    window = UnseenWindow(("SPY",), "XNYS", Timeframe.MINUTE_1, DAYS[:1])
+    with pytest.raises(DataNotFit, match=r"validation\.price_jump"):
+        replays(settings_of(path, validation={"price_jump": "refuse"}))("flat", window)
+    assert replays(settings_of(path))("flat", window).returns == (0.0,)
+
+
+def test_a_bundle_that_is_gone_is_not_replayed(
+    path: Path, tmp_path: Path, bundle_facts: Callable[..., BundleFacts]
+) -> None:
+    store_bars(path, day_of_bars(DAYS[0], lambda _: 10_000))
+    with open_store(path) as store:
+        register(store.connection, bundle_facts("a", path=tmp_path / "gone"), datetime(2026, 1, 3, tzinfo=UTC), "ada")
+        record = policy(store.connection, "a0000000")
+    with pytest.raises((ConfigurationError, PolicyNotFit), match="There is no bundle"):
+        replays(settings_of(path))(record, WINDOW)
