@@ -82,4 +82,4 @@ CREATE TABLE policy_states (
 );
 COMMENT ON TABLE policy_states IS 'What a model that has a state remembers of each symbol: the newest only, written with the bar that made it.';
 COMMENT ON COLUMN policy_states.bar_time IS 'The bar after which it is the state.';
-COMMENT ON COLUMN policy_states.state IS 'float32 numbers, little endian.';
+COMMENT ON COLUMN policy_states.state IS 'Bytes that the policy itself made and takes up again: float32 numbers, little endian, behind the time of their bar.';
