@@ -10,24 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 from storage.store import Store, open_store
 from tasks.composition import Desk
 from tasks.policy_composition import build_policy
-from trading.bars import Bar, BarColumns, RawSlice, to_epoch_us
+from trading.bars import Bar, BarColumns, RawSlice, Timeframe, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
+from trading.bundles.folder import Bundle, write_bundle
+from trading.bundles.manifest import Golden, Manifest
+from trading.bundles.network_file import Activation, Answers, Dense, Lstm, Network, write_network
 from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.errors import DataNotFit
+from trading.features.feature_set import FeatureSet
+from trading.features.spec import FEATURE_VERSION, FeatureSpec
 from trading.feeds.moments import moments
 from trading.feeds.synthetic import SyntheticFeed
 from trading.hooks import Observers
 from trading.market_rules import KnownPrice
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
 from trading.orders import Side
+from trading.policies.action_maps import answer_of
 from trading.ports import Broker, Feed, Policy
 from trading.risk_callbacks import ThrottleLimits, pre_trade_check
 from trading.risk_rules import Activity, OtherPositions, RiskView, Rule
@@ -141,6 +149,7 @@ def at_desk(tmp_path: Path) -> DeskMaker:
         account: str = "paper",
         folder: Path = tmp_path,
         wrap: Callable[[PaperBroker], Broker] = lambda paper: paper,
+        shadow: Policy | None = None,
         **sections: Mapping[str, Any],
     ) -> Iterator[Desk]:
         wanted = Settings.model_validate(calmed(sections))
@@ -162,10 +171,87 @@ def at_desk(tmp_path: Path) -> DeskMaker:
                 decider or build_policy(wanted.policy),
                 store.ledger,
                 paper,
+                shadow=shadow,
             )
             yield Desk(OrchestratorAgent(wanted, account, hours, ports, observers or Observers()), hours, store)
 
     return desk
+
+
+@pytest.fixture
+def network_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """``network_bundle(weight, features=[...])``: a whole bundle around one layer (outputs x features) of numbers.
+
+    Its golden samples are worked out here with plain sums. ``memory`` puts one recurrent cell before the layer.
+    """
+
+    def make(
+        weight: Sequence[Sequence[float]],
+        features: Sequence[Mapping[str, Any]] = ({"name": "return", "parameters": {"bars": 1}},),
+        bias: Sequence[float] | None = None,
+        actions: Mapping[str, Any] | None = None,
+        answers: Answers = Answers.PROBABILITIES,
+        memory: Lstm | None = None,
+        folder: Path | None = None,
+        **other: Any,
+    ) -> Bundle:
+        specs = [FeatureSpec.model_validate(spec) for spec in features]
+        labels = FeatureSet(specs, Timeframe(other.get("timeframe", "1min")), "XNYS").labels
+        matrix, offset = np.array(weight, dtype=np.float64), np.array(bias or [0.0] * len(weight))
+        rows = np.arange(2 * len(labels), dtype=np.float64).reshape(2, -1) / 10
+        network = Network(
+            labels,
+            Activation.TANH,
+            answers,
+            (Dense(matrix, offset),),
+            (memory,) if memory is not None else (),
+            (-1.0, 1.0) if answers is Answers.MEAN else None,
+        )
+        seen = rows if memory is None else _remembered(memory, rows)
+        scores = seen @ matrix.T + offset
+        if answers is Answers.PROBABILITIES:
+            scores = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        if answers is Answers.MEAN:
+            scores = np.clip(scores, -1.0, 1.0)
+        document = {
+            "kind": "ppo",
+            "name": "probe",
+            "version": "1",
+            "created": "2026-01-02T22:00:00Z",
+            "exchange": "XNYS",
+            "timeframe": "1min",
+            "trained": {
+                "symbols": ["SPY"],
+                "first": "2025-12-01T14:30:00Z",
+                "last": "2026-01-02T20:59:00Z",
+                "bars": 8_000,
+                "data_fingerprint": "d",
+            },
+            "features": [spec.model_dump() for spec in specs],
+            "feature_version": FEATURE_VERSION,
+            "actions": actions or {"kind": "choice", "actions": ["SELL", "HOLD", "BUY"][: len(weight)]},
+            "weights": {"format": "arrays", "file": "model.npz"},
+            "files": {},
+        }
+        manifest = Manifest.model_validate({**document, **other})
+        answered = [answer_of(manifest.actions, row) for row in scores.tolist()]
+        golden = Golden(features=labels, observations=rows.tolist(), scores=scores.tolist(), actions=answered)
+        return write_bundle(folder or tmp_path / "bundles" / "probe", manifest, write_network(network), golden)
+
+    return make
+
+
+def _remembered(cell: Lstm, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a recurrent cell makes of rows one after the other, from nothing (Hochreiter & Schmidhuber 1997, torch's gates)."""
+    size = cell.hidden.shape[1]
+    hidden, kept, made = np.zeros(size), np.zeros(size), []
+    for row in rows:
+        gates = cell.input @ row + cell.hidden @ hidden + cell.bias
+        into, forget, new, out = (gates[number * size : (number + 1) * size] for number in range(4))
+        kept = kept / (1 + np.exp(-forget)) + np.tanh(new) / (1 + np.exp(-into))
+        hidden = np.tanh(kept) / (1 + np.exp(-out))
+        made.append(hidden)
+    return np.array(made)
 
 
 _OF_THE_WALL = {"started_at", "ended_at", "latency_ms", "attempts"}
