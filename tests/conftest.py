@@ -75,3 +75,57 @@ def bundle_facts() -> "Callable[..., BundleFacts]":
         return BundleFacts(f"{name}@{digits.ljust(16, '0')}", manifest, path, metrics or {})
 
     return make
+
+
+@pytest.fixture
+def bundle_that_says() -> "Callable[..., BundleFacts]":
+    """Writes a whole bundle whose model says one word on every bar of SPY, and tells of it as it is registered."""
+    import numpy as np
+
+    from trading.bundles.folder import write_bundle
+    from trading.bundles.manifest import Golden, Manifest
+    from trading.bundles.network_file import Activation, Answers, Dense, Network, write_network
+    from trading.features.spec import FEATURE_VERSION
+    from trading.policy_records import BundleFacts
+
+    def write(
+        folder: Path,
+        word: str,
+        name: str = "stubborn",
+        until: str = "2026-01-02T20:59:00Z",
+        created: str = "2026-01-03T00:00:00Z",
+    ) -> BundleFacts:
+        labels, words = ("return(bars=1)",), ("BUY", "SELL", "HOLD")
+        scores = tuple(2.0 if one == word else 1.0 for one in words)
+        network = Network(
+            labels, Activation.TANH, Answers.VALUES, (Dense(np.zeros((3, 1)), np.array(scores, dtype=np.float64)),)
+        )
+        manifest = Manifest.model_validate(
+            {
+                "kind": "dqn",
+                "name": name,
+                "version": "1",
+                "created": created,
+                "exchange": "XNYS",
+                "timeframe": "1min",
+                "trained": {
+                    "symbols": ["SPY"],
+                    "first": "2025-12-01T14:30:00Z",
+                    "last": until,
+                    "bars": 8_000,
+                    "data_fingerprint": "d",
+                },
+                "features": [{"name": "return", "parameters": {"bars": 1}}],
+                "feature_version": FEATURE_VERSION,
+                "actions": {"kind": "choice", "actions": words},
+                "weights": {"format": "arrays", "file": "actor.npz"},
+                "files": {},
+            }
+        )
+        golden = Golden.model_validate(
+            {"features": labels, "observations": ((0.01,),), "scores": (scores,), "actions": (word,)}
+        )
+        written = write_bundle(folder, manifest, write_network(network), golden)
+        return BundleFacts(written.fingerprint, written.manifest, written.folder)
+
+    return write

@@ -154,3 +154,18 @@ def test_a_bundle_that_is_gone_is_not_replayed(
         record = policy(store.connection, "a0000000")
     with pytest.raises((ConfigurationError, PolicyNotFit), match="There is no bundle"):
         replays(settings_of(path))(record, WINDOW)
+
+
+def test_a_bundle_that_always_buys_earns_what_holding_earns(
+    path: Path, tmp_path: Path, bundle_that_says: Callable[..., BundleFacts]
+) -> None:
+    friday = day_of_bars(date(2026, 1, 2), lambda _: 10_000)  # what the model has to have seen
+    store_bars(path, friday, *(day_of_bars(day, lambda minute: 10_000 + minute) for day in DAYS))
+    with open_store(path) as store:
+        facts = bundle_that_says(tmp_path / "bullish", "BUY")
+        record = register(store.connection, facts, datetime(2026, 1, 3, tzinfo=UTC), "ada")
+    evaluate = replays(settings_of(path))
+    bought, held = evaluate(record, WINDOW), evaluate("buy_and_hold", WINDOW)
+    assert bought.returns == held.returns
+    assert bought.returns[0] == pytest.approx(0.00382)
+    assert (bought.orders, bought.failures) == (6, 0)

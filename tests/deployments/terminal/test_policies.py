@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,42 @@ def test_a_slip_is_told_and_changes_nothing(openbell: Command, arguments: tuple[
     assert outcome.code == ExitCode.WRONG_USAGE
     assert said in outcome.answer["message"]
     assert stages(openbell) == before
+
+
+def test_the_gate_replays_both_and_says_why(
+    openbell_process: Command, openbell: Command, here: Path, bars_file: Callable[..., Path], bundle_that_says: Facts
+) -> None:
+    """A cent up each minute on three days: who buys earns, and who sells never holds anything."""
+    (here / "openbell.toml").write_text("[promotion]\nmin_unseen_sessions = 3\n")
+    for day in (5, 6, 7):
+        bars_file(f"{day}.csv", date(2026, 1, day))
+    assert openbell("import-bars", "5.csv", "6.csv", "7.csv").code == ExitCode.DONE
+
+    def registers(word: str, at: datetime) -> str:
+        facts = bundle_that_says(here / word, word)
+        with open_store(here / "openbell.duckdb") as store:
+            return register(store.connection, facts, at, "ada").fingerprint
+
+    buys = registers("BUY", datetime(2026, 1, 8, 1, tzinfo=UTC))
+    promoted = openbell_process("promote", "stubborn", "--to", "paper")
+    assert promoted.code == ExitCode.DONE, promoted.err
+    assert "Replayed on 3 sessions that neither has seen, 2026-01-05 to 2026-01-07, SPY; after costs." in promoted.out
+    assert f"{buys} is at paper now." in promoted.out
+    assert "REFUSES" not in promoted.out
+
+    sells = registers("SELL", datetime(2026, 1, 8, 2, tzinfo=UTC))
+    refused = openbell_process("promote", "stubborn", "--to", "paper", "--json")
+    assert refused.code == ExitCode.REFUSED
+    answer = refused.answer
+    assert (answer["policy"], answer["promoted"], answer["gate"]["champion"]) == (sells, False, buys)
+    assert [one["rule"] for one in answer["gate"]["findings"] if not one["passed"]] == ["traded", "returns"]
+    figures = answer["gate"]["figures"]
+    assert (figures["candidate"]["orders"], figures["champion"]["orders"]) == (0, 6)
+    assert figures["champion"]["total_return"] > 0
+    shown = openbell("promote", "stubborn", "--to", "paper")
+    assert "REFUSES traded: it sent no order at all" in shown.out
+    assert f"{sells} is not promoted to paper. Nothing was changed." in shown.out
+    assert stages(openbell) == {sells: "candidate", buys: "paper"}
 
 
 def test_an_empty_registry_says_what_fills_it(openbell: Command, here: Path) -> None:
