@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trading.bundles.archives import MAX_BYTES, read_archive, read_array, write_archive
+from trading.bundles.archives import MAX_BYTES, read_archive, read_array, write_archive, write_array
 from trading.bundles.skops_types import TRUSTED
 from trading.errors import PolicyNotFit
 
@@ -130,10 +130,11 @@ class _Judge:
         self._bytes += len(data)  # Each reference is another array when it is loaded.
         if self._bytes > MAX_BYTES:
             raise PolicyNotFit(f"The estimator's file would load to more than {MAX_BYTES:,} bytes.")
+        array = read_array(member, data)
+        if array.dtype.names is not None:
+            data = write_array(_defined(array))
         name = f"{hashlib.sha256(data).hexdigest()}.npy"
-        if name not in self.kept:
-            read_array(member, data)
-            self.kept[name] = data
+        self.kept[name] = data
         return name
 
     def _judge_tree(self, node: dict[str, Any]) -> None:
@@ -157,3 +158,13 @@ class _Judge:
         if array.ndim != 1:
             raise PolicyNotFit("A tree of the estimator's file has its nodes in the wrong shape.")
         return np.asarray(array)
+
+
+def _defined(records: NDArray[Any]) -> NDArray[Any]:
+    """Records with zeros wherever scikit-learn left memory as it found it: between fields, and where a leaf needs no value."""
+    clean = np.zeros(records.shape, dtype=records.dtype)
+    for field in records.dtype.names or ():
+        clean[field] = records[field]
+    if {"left_child", "missing_go_to_left"} <= set(records.dtype.names or ()):
+        clean["missing_go_to_left"][clean["left_child"] < 0] = 0
+    return clean

@@ -33,11 +33,7 @@ def load_estimator(content: bytes) -> "EstimatorScorer":
             raise PolicyNotFit(
                 f"{type(part).__name__} of the estimator's file is not as it was fitted ({error})."
             ) from error
-        # One thread: several are slower for the few rows of a bar, and what a file says of them is not obeyed.
-        if "n_jobs" in vars(part):
-            part.n_jobs = 1
-        if "verbose" in vars(part):
-            part.verbose = 0
+    obey_no_file(estimator)
     return EstimatorScorer(estimator, take_feature_names(estimator))
 
 
@@ -127,6 +123,15 @@ def parts_of(estimator: Any) -> Iterator[Any]:
         elif hasattr(one, "__dict__") and not isinstance(one, type):
             yield one
             waiting += vars(one).values()
+
+
+def obey_no_file(estimator: Any) -> None:
+    """One thread and no chatter, whatever was saved: several threads are slower for the few rows of a bar."""
+    for part in parts_of(estimator):
+        if "n_jobs" in vars(part):
+            part.n_jobs = 1
+        if "verbose" in vars(part):
+            part.verbose = 0
 
 
 def take_feature_names(estimator: Any) -> tuple[str, ...]:
