@@ -4,6 +4,7 @@ What the account does is ``trading.training.paper_steps``; here is what an agent
 rewarded for. Needs ``gymnasium`` (the extra ``rl``).
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -53,8 +54,9 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):  # type: ignore[misc]
     a halt stands that only a person ends.
 
     Every rule of risk and of the end of the day is asked as in a session, losses that halt included. Not modelled: other symbols of the
-    account, operators, and what went before the episode's first session (its account is new). Raises ``ConfigurationError`` for settings it
-    does not model (see ``require_steppable``), and where no session has a bar with a finite row.
+    account, operators, what a session makes of a policy that fails or is unsure (``trading.policy_watch``), and what went before the
+    episode's first session (its account is new). Raises ``ConfigurationError`` for settings and bars that it does not model (see
+    ``require_steppable``), and where no session has a bar with a finite row.
 
     ``info``: ``equity`` (micros), ``bar_time`` (microseconds), and ``fills`` (``Execution``) since the step before.
     """
@@ -76,6 +78,8 @@ class TradingEnvironment(gymnasium.Env[Observation, Any]):  # type: ignore[misc]
     ) -> None:
         if len(rows) != len(bars) or rows.ndim != 2:
             raise ValueError(f"{len(bars)} bars of {bars.symbol} and rows of shape {rows.shape}")
+        if sessions_per_episode < 1 or any(one.closes_at > two.opens_at for one, two in itertools.pairwise(sessions)):
+            raise ValueError(f"episodes are of {sessions_per_episode} sessions, which have to be in ascending order")
         unknown = set(holdings.values()) - {POSITION, UNREALIZED}
         if unknown:
             raise ValueError(f"an account does not tell {', '.join(sorted(unknown))}")

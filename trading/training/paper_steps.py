@@ -6,7 +6,7 @@ out is what no agent can see: the ledger, the order's way to the broker and back
 """
 
 from collections import deque
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -45,8 +45,8 @@ ACCOUNT = "training"
 _SOURCE = "paper"
 
 
-def require_steppable(settings: Settings) -> None:
-    """Raise ``ConfigurationError`` for settings under which a bar cannot be told from its prices alone."""
+def require_steppable(settings: Settings, bars: BarColumns) -> None:
+    """Raise ``ConfigurationError`` for settings under which a bar cannot be told from its prices alone, and for bars of another length."""
     orders, paper = settings.orders, settings.broker.paper
     if orders.order_type is not OrderType.MARKET or orders.time_in_force is not TimeInForce.DAY:
         raise ConfigurationError(
@@ -61,6 +61,12 @@ def require_steppable(settings: Settings) -> None:
         raise ConfigurationError(
             "Agents are trained without emergency stops: set stopping.flatten_on_loss = false. Losses halt all the same."
         )
+    length = settings.session.timeframe.length // timedelta(microseconds=1)
+    if len(bars) > 1 and int(np.diff(bars.time).min()) < length:
+        raise ConfigurationError(
+            f"Bars of {bars.symbol} follow one another sooner than after {settings.session.timeframe}: give bars of that length in ascending "
+            "order, or set session.timeframe to theirs."
+        )
 
 
 class PaperSteps:
@@ -71,7 +77,7 @@ class PaperSteps:
     """
 
     def __init__(self, settings: Settings, bars: BarColumns) -> None:
-        require_steppable(settings)
+        require_steppable(settings, bars)
         self._settings = settings
         self._paper = settings.broker.paper
         self._symbol = bars.symbol

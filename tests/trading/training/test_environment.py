@@ -22,6 +22,8 @@ from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
+from trading.features.feature_set import FeatureSet
+from trading.features.spec import FeatureSpec
 from trading.history_replay import HistoryReplay
 from trading.money import to_micros
 from trading.orders import Execution, OrderType, Side, TimeInForce
@@ -250,6 +252,70 @@ def test_target_weights_are_resized_as_in_sessions(seed: int, holes: float, allo
     assert [facts(fill) for fill in record.fills] == [facts(fill.execution) for fill in kept.entries.fills]
 
 
+FEATURES = [
+    FeatureSpec(name="return"),
+    FeatureSpec(name="unrealized_pnl"),
+    FeatureSpec(name="rsi", parameters={"bars": 5}),
+    FeatureSpec(name="position"),
+    FeatureSpec(name="time_of_day"),
+]
+
+
+def of_what_is_seen(row: NDArray[np.float32]) -> Action:
+    """A fixed taste in rows: shares and minutes are of different sizes, and losses count most."""
+    taste = math.sin(1e4 * row[0] + 3e3 * row[1] + row[2] + row[3] + row[4])
+    return Action.BUY if taste > 0.4 else Action.SELL if taste < -0.4 else Action.HOLD
+
+
+class Looking:
+    """A policy that follows its features bar by bar, as trained ones do in a session."""
+
+    name = fingerprint = "looking"
+
+    def __init__(self, features: FeatureSet) -> None:
+        self.warmup_bars = features.warmup_bars
+        self.seen: list[NDArray[np.float32]] = []
+        self._stream = features.stream()
+
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
+        (symbol,) = window.symbols
+        row = self._stream.row(window, symbol, holdings.quantity(symbol), holdings.unrealized_fraction(symbol))
+        if row is None:
+            return {symbol: Signal(Action.HOLD)}
+        self.seen.append(row.astype(np.float32))
+        return {symbol: Signal(of_what_is_seen(self.seen[-1]))}
+
+    def decide_history(self, bars: BarColumns) -> None:
+        """It depends on what is held."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_agent_sees_in_training_what_it_sees_in_a_session(seed: int, calm: Any) -> None:
+    sections = calm(session={"timeframe": "5min"}, orders={"allow_short": bool(seed % 2)})
+    settings = Settings.model_validate(sections)
+    bars = random_bars(np.random.default_rng(seed), 5, 0.05, 0.1)
+    features = FeatureSet(FEATURES, settings.session.timeframe)
+    policy = Looking(features)
+    kept = replayed(settings, bars, policy)
+
+    holdings = {column: features.specs[column].name for column in features.holdings_columns}
+    env = TradingEnvironment(
+        settings, bars, DAYS, features.history(bars), holdings, sessions_per_episode=len(DAYS), drawn=False
+    )
+    row, _ = env.reset(seed=1)
+    seen, over = [], False
+    while not over:
+        seen.append(row)
+        row, _, terminated, truncated, _ = env.step(ACTIONS.index(of_what_is_seen(row)))
+        over = terminated or truncated
+
+    np.testing.assert_allclose(np.array(seen), np.array(policy.seen), rtol=1e-6, atol=1e-9)
+    record = env.track_record()
+    blocks = kept.entries.blocks
+    assert record.equity.tolist() == np.concatenate([block.cash + block.market_value for block in blocks]).tolist()
+    assert len(record.fills) > 10
+
+
 # By hand
 
 
@@ -412,6 +478,22 @@ def test_sessions_without_a_bar_to_decide_on_are_refused(hundred_shares: Setting
 
     with pytest.raises(ConfigurationError, match="warmup"):
         environment(hundred_shares, bars, rows=np.full((2, 3), np.nan))
+
+
+def test_bars_of_another_length_are_refused(hundred_shares: Settings) -> None:
+    bars = random_bars(np.random.default_rng(1), 15, 0.1, 0.0)
+
+    with pytest.raises(ConfigurationError, match="30min"):
+        environment(hundred_shares, bars)
+
+
+def test_sessions_come_in_their_order(hundred_shares: Settings) -> None:
+    bars = half_hours(("100", "100"), ("100", "100"))
+
+    with pytest.raises(ValueError, match="ascending"):
+        TradingEnvironment(hundred_shares, bars, DAYS[::-1], rows_of(bars), {1: "position"})
+    with pytest.raises(ValueError, match="0 sessions"):
+        environment(hundred_shares, bars, sessions_per_episode=0)
 
 
 def test_an_account_tells_no_other_features(hundred_shares: Settings) -> None:
