@@ -59,13 +59,15 @@ def sharpe_of(returns: Sequence[float] | NDArray[np.float64]) -> Sharpe | None:
         return None
     mean = float(values.mean())
     centred = values - mean
-    variance = float((centred**2).mean())
+    widest = float(np.abs(centred).max())
     # Equal returns differ from their mean by what rounding leaves.
-    if variance <= (1e-14 * max(abs(mean), 1e-300)) ** 2 or float(np.ptp(values)) == 0.0:
+    if widest <= 1e-12 * abs(mean) or widest == 0.0:
         return None
-    skewness = float((centred**3).mean()) / variance**1.5
-    kurtosis = float((centred**4).mean()) / variance**2
-    return Sharpe(mean / math.sqrt(variance * count / (count - 1)), count, skewness, kurtosis)
+    spread = centred / widest
+    variance = float((spread**2).mean())
+    skewness = float((spread**3).mean()) / variance**1.5
+    kurtosis = float((spread**4).mean()) / variance**2
+    return Sharpe(mean / widest / math.sqrt(variance * count / (count - 1)), count, skewness, kurtosis)
 
 
 def expected_maximum_sharpe(variance: float, trials: int) -> float:

@@ -65,12 +65,22 @@ def test_the_error_of_normal_returns_is_the_one_of_lo() -> None:
     assert Sharpe(0.5, 13).error == pytest.approx(0.306, abs=0.0005)
 
 
+def test_a_ratio_does_not_depend_on_the_size_of_returns() -> None:
+    # A third over the root of a third, however small.
+    for size in (1.0, 1e-3, 1e-200):
+        found = sharpe_of([0.0, 0.0, size])
+        assert found is not None
+        assert (found.ratio, found.skewness, found.kurtosis) == pytest.approx((math.sqrt(1 / 3), math.sqrt(0.5), 1.5))
+
+
 @given(st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=60))
 def test_moments_are_those_of_scipy(returns: list[float]) -> None:
     found = sharpe_of(returns)
     if found is None:
         assert np.ptp(returns) < 1e-12
-    elif np.std(returns) > 1e-6:
+        return
+    assert found.kurtosis >= found.skewness**2 + 1 - 1e-9
+    if np.std(returns) > 1e-6:
         assert found.ratio == pytest.approx(np.mean(returns) / np.std(returns, ddof=1), rel=1e-9, abs=1e-12)
         assert found.skewness == pytest.approx(scipy.stats.skew(returns), rel=1e-6, abs=1e-6)
         assert found.kurtosis == pytest.approx(scipy.stats.kurtosis(returns, fisher=False), rel=1e-6, abs=1e-6)
