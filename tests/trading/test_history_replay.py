@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from storage.store import Store, open_store
-from tasks.policy_composition import build_policy
-from trading.bars import BarColumns, from_epoch_us, to_epoch_us
+from tasks.policy_composition import assemble_policy
+from trading.bars import MISSING, BarColumns, from_epoch_us, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
+from trading.bundles.folder import Bundle
+from trading.bundles.network_file import Answers, Lstm
 from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.errors import Halted
@@ -45,7 +47,8 @@ WIDE = {
 QUESTIONS = {
     "sessions": """SELECT session_id, session_date, mode, state, last_bar_time, policy_fingerprint, starting_equity,
         starting_realized_pnl FROM sessions ORDER BY session_id""",
-    "decisions": """SELECT session_id, bar_time, symbol, action, target_quantity, confidence, error FROM decisions
+    "decisions": """SELECT session_id, bar_time, symbol, action, target_quantity, round(confidence, 8), error, note
+        FROM decisions
         ORDER BY bar_time, symbol""",
     "risk_checks": "SELECT * FROM risk_checks ORDER BY bar_time, symbol, rule, client_order_id, reason",
     "orders": "SELECT * FROM orders ORDER BY bar_time, symbol, client_order_id",
@@ -171,7 +174,7 @@ def worth_at_the_end(found: Mapping[str, list[Any]], bars: Mapping[str, BarColum
 
 
 def policy(wanted: Settings) -> Policy:
-    return build_policy(wanted.policy)
+    return assemble_policy(wanted.policy, wanted, None)
 
 
 def answers(store: Store) -> dict[str, list[Any]]:
@@ -567,3 +570,112 @@ def test_round_trips_of_earlier_days_count_in_a_replay_as_they_do_live(
     }
     # Twenty trips on Tuesday leave none for the two days after it.
     assert traded == {date(2026, 1, 6), date(2026, 1, 9)}
+
+
+# Trained policies
+
+MakeBundle = Callable[..., Bundle]
+TREND = [{"name": "return", "parameters": {"bars": 3}}, {"name": "bollinger", "parameters": {"bars": 8}}]
+# Scores of SELL, HOLD, BUY: with the move of three bars, against the distance from the mean.
+WEIGHT = [[-150.0, 0.4], [0.0, 0.0], [150.0, -0.4]]
+
+
+def trained(settings: MakeSettings, bundle: Bundle, symbols: Sequence[str] = ("SPY",), **sections: Any) -> Settings:
+    chosen = {"bundle": str(bundle.folder), "max_age_days": None} | sections.pop("policy", {})
+    return settings(symbols, policy=chosen, **sections)
+
+
+def test_a_trained_policy_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    bundle = network_bundle(WEIGHT, TREND, timeframe="5min")
+    wanted = trained(settings, bundle, ["SPY", "QQQ"], feed={"synthetic": {"gap_fraction": 0.1}})
+    found = compared(wanted, market(wanted), tmp_path)
+    assert len(found["trades"]) > 10
+    assert all(confidence is not None for *_, confidence, _, _ in found["decisions"])
+
+
+def test_what_is_held_back_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    bundle = network_bundle(WEIGHT, TREND, timeframe="5min")
+    guards = {"minimum_confidence": 0.45, "cooldown_bars": 4, "max_changes_per_session": 5}
+    wanted = trained(settings, bundle, ["SPY", "QQQ"], policy=guards)
+    found = compared(wanted, market(wanted), tmp_path)
+    notes = [note for *_, note in found["decisions"] if note is not None]
+    assert notes
+    assert all("below policy.minimum_confidence 0.45" in note for note in notes)
+    assert {"cooldown_bars", "max_changes_per_session"} <= {check[4] for check in found["risk_checks"]}
+
+
+def test_a_policy_that_looks_at_what_it_holds_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    features = [*TREND, {"name": "position"}, {"name": "unrealized_pnl"}]
+    weight = [[-150.0, 0.4, 0.6, -90.0], [0.0] * 4, [150.0, -0.4, -0.6, 90.0]]
+    bundle = network_bundle(weight, features, timeframe="5min")
+    wanted = trained(settings, bundle, ["SPY", "QQQ"], orders={"allow_short": True})
+    found = compared(wanted, market(wanted), tmp_path)
+    assert len(found["trades"]) > 10
+
+
+def test_target_weights_make_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    bundle = network_bundle(
+        [[40.0, -0.1]],
+        TREND,
+        timeframe="5min",
+        answers=Answers.MEAN,
+        actions={"kind": "target_weight", "scale": 0.3, "lowest": -0.1, "highest": 0.25},
+    )
+    wanted = trained(settings, bundle, ["SPY", "QQQ"], orders={"allow_short": True})
+    found = compared(wanted, market(wanted), tmp_path)
+    held = {target for _, _, _, _, target, *_ in found["decisions"]}
+    assert min(held) < 0 < max(held)
+    assert len(held) > 50  # many sizes, not one
+
+
+def test_a_memory_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    cell = Lstm(np.array([[60.0, 0.1], [0, 0], [90, -0.2], [20, 0]]), np.full((4, 1), 0.5), np.array([0, 1.5, 0, 0.5]))
+    bundle = network_bundle([[-6.0], [0.0], [6.0]], TREND, timeframe="5min", memory=cell, kind="recurrent_ppo")
+    wanted = trained(settings, bundle, ["SPY", "QQQ"])
+    found = compared(wanted, market(wanted), tmp_path)
+    assert len(found["trades"]) > 5
+
+
+def test_a_policy_that_fails_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    features = [*TREND, {"name": "volume_zscore", "parameters": {"bars": 3}}]
+    bundle = network_bundle([[*row, 0.0] for row in WEIGHT], features, timeframe="5min")
+    wanted = trained(settings, bundle, ["SPY", "QQQ"], policy={"failures_until_reduce_only": 4})
+    bars = market(wanted)
+    # On Wednesday from 16:00 UTC on QQQ has no volume for two hours, on Thursday for one bar.
+    volume = bars["QQQ"].volume.copy()
+    for day, hour, count in ((7, 16, 24), (8, 16, 1)):
+        first = int(np.searchsorted(bars["QQQ"].time, to_epoch_us(datetime(2026, 1, day, hour, tzinfo=UTC))))
+        volume[first : first + count] = MISSING
+    bars["QQQ"] = replace(bars["QQQ"], volume=volume)
+    found = compared(wanted, bars, tmp_path)
+
+    failed = [row for row in found["decisions"] if row[6] is not None]
+    assert len(failed) == (24 + 2) + 3  # the window of three bars looks back on each gap
+    assert {row[3] for row in failed} == {"HOLD"}
+    assert [(scope, rule, halted_at) for halted_at, scope, rule, *_ in found["halts"]] == [
+        (f"strategy:{wanted.strategy}", "policy_failures", datetime(2026, 1, 7, 16, 20, tzinfo=UTC))
+    ]
+
+
+def test_a_policy_that_grows_too_old_makes_the_same_record_replayed_as_live(
+    tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
+) -> None:
+    bundle = network_bundle(WEIGHT, TREND, timeframe="5min")  # has seen 2026-01-02 20:59
+    wanted = trained(settings, bundle, policy={"max_age_days": 5})
+    found = compared(wanted, market(wanted), tmp_path)
+    failed = [row[1] for row in found["decisions"] if row[6] is not None]
+    assert min(failed) == datetime(2026, 1, 8, 14, 30, tzinfo=UTC)
+    assert len(failed) == 3 * 78
+    assert found["decisions"][2 * 78][6].startswith("the model has seen nothing since 2026-01-02, 5 days ago")
