@@ -47,8 +47,9 @@ def window(gate: Mapping[str, Any]) -> str:
     compared = gate.get("figures")
     if not compared:
         return f"Nothing was replayed: {gate.get('not_asked', 'the gate was not asked')}"
+    whose = "neither has seen" if "champion" in compared else "it has not seen"
     return (
-        f"Replayed on {compared['sessions']} sessions that neither has seen, {compared['first_session']} to "
+        f"Replayed on {compared['sessions']} sessions that {whose}, {compared['first_session']} to "
         f"{compared['last_session']}, {', '.join(compared['symbols'])}; after costs."
     )
 

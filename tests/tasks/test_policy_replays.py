@@ -12,10 +12,11 @@ from storage.policy_registry import policy, register
 from storage.questions import ask
 from storage.store import open_store
 from tasks.composition import assemble
+from tasks.manual_promotion import promote_by_hand
 from tasks.policy_replays import replays
 from trading.bars import BarColumns, Timeframe, to_epoch_us
 from trading.errors import ConfigurationError, DataNotFit, PolicyNotFit
-from trading.policy_records import BundleFacts
+from trading.policy_records import BundleFacts, Stage
 from trading.promotion import UnseenWindow
 from trading.settings import Settings
 
@@ -169,3 +170,27 @@ def test_a_bundle_that_always_buys_earns_what_holding_earns(
     assert bought.returns == held.returns
     assert bought.returns[0] == pytest.approx(0.00382)
     assert (bought.orders, bought.failures) == (6, 0)
+
+
+def test_sessions_that_it_traded_at_paper_bring_a_policy_to_live(
+    path: Path, tmp_path: Path, bundle_that_says: Callable[..., BundleFacts]
+) -> None:
+    friday = day_of_bars(date(2026, 1, 2), lambda _: 10_000)
+    store_bars(path, friday, *(day_of_bars(day, lambda minute: 10_000 + minute) for day in DAYS))
+    with open_store(path) as store:
+        register(
+            store.connection, bundle_that_says(tmp_path / "bullish", "BUY"), datetime(2026, 1, 3, tzinfo=UTC), "ada"
+        )
+    settings = settings_of(
+        path,
+        policy={"name": "stubborn", "stage": "paper"},
+        promotion={"min_unseen_sessions": 3, "min_paper_sessions": 2},
+    )
+    assert promote_by_hand(settings, "stubborn", Stage.PAPER)["promoted"]
+    shown = []
+    for day in DAYS[:2]:
+        with assemble(settings, day) as desk:
+            desk.agent.run_session()
+        answer = promote_by_hand(settings, "stubborn", Stage.LIVE)
+        shown.append((answer["promoted"], answer["gate"]["figures"]["paper"]))
+    assert shown == [(False, {"sessions": 1, "failures": 0}), (True, {"sessions": 2, "failures": 0})]

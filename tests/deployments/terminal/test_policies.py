@@ -144,7 +144,7 @@ def test_the_gate_replays_both_and_says_why(
     buys = registers("BUY", datetime(2026, 1, 8, 1, tzinfo=UTC))
     promoted = openbell_process("promote", "stubborn", "--to", "paper")
     assert promoted.code == ExitCode.DONE, promoted.err
-    assert "Replayed on 3 sessions that neither has seen, 2026-01-05 to 2026-01-07, SPY; after costs." in promoted.out
+    assert "Replayed on 3 sessions that it has not seen, 2026-01-05 to 2026-01-07, SPY; after costs." in promoted.out
     assert f"{buys} is at paper now." in promoted.out
     assert "REFUSES" not in promoted.out
 
