@@ -1,13 +1,15 @@
 """Each rule at its limit, just under it and just over it. The order is 100 SPY at 50 unless a case says otherwise."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from trading.activity_rules import (
+    ChangesOfMind,
+    Cooldown,
     DailyTurnover,
     ExpectedShortfall,
     HourlyTurnover,
@@ -21,6 +23,46 @@ from trading.risk_rules import Rule, TailRisk
 BUY, SELL = Side.BUY, Side.SELL
 NOT_A_NUMBER = Decimal("NaN")
 HOURLY, DAILY = (HourlyTurnover, "traded_last_hour"), (DailyTurnover, "traded_today")
+
+
+# Changes of mind
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("since", "answer"),
+    [
+        (None, None),
+        (0 * MINUTE, 0),
+        (3 * MINUTE - timedelta(microseconds=1), 0),
+        (3 * MINUTE, None),
+        (9 * MINUTE, None),
+    ],
+)
+def test_a_symbol_is_left_alone_after_an_order(allowed, since: timedelta | None, answer: int | None) -> None:
+    assert allowed(Cooldown(3, MINUTE), activity={"since_last_order": since}) == answer
+
+
+@pytest.mark.parametrize(("turns", "answer"), [(0, None), (2, None), (3, 0), (4, 0)])
+def test_a_mind_is_changed_so_often_at_most(allowed, turns: int, answer: int | None) -> None:
+    assert allowed(ChangesOfMind(2), activity={"turns": turns}) == answer
+
+
+@pytest.mark.parametrize("rule", [Cooldown(3, MINUTE), ChangesOfMind(0)])
+def test_a_position_can_be_left_at_any_time(refused, rule: Rule) -> None:
+    hasty = {"since_last_order": MINUTE, "turns": 1}
+    assert refused(rule, activity=hasty)
+    assert not refused(rule, activity=hasty, position=-100, quantity=100, adding=0)
+
+
+def test_what_was_too_hasty_is_told_in_bars_and_turns(risk_view) -> None:
+    view = risk_view(activity={"since_last_order": 2.5 * MINUTE, "turns": 4})
+    found, turned = Cooldown(3, MINUTE).object_to(view), ChangesOfMind(2).object_to(view)
+    assert found is not None
+    assert turned is not None
+    assert (found.rule, found.observed, found.limit_value) == ("cooldown_bars", 2, 3)
+    assert (turned.rule, turned.observed, turned.limit_value) == ("max_changes_per_session", 4, 2)
 
 
 # Turnover

@@ -39,6 +39,32 @@ def test_a_session_begins_with_nothing_done() -> None:
     assert now(OrderTape()) == Activity(0, 0, (), 0, Decimal(0), Decimal(0), 0, 0, opened_today=False)
 
 
+# Changes of mind
+
+
+def test_a_symbols_orders_that_change_sides_are_counted_with_the_one_that_is_asked() -> None:
+    tape = OrderTape()
+    turned = []
+    for minutes, side in ((9, BUY), (8, BUY), (7, SELL), (6, BUY), (5, BUY)):
+        tape.note_order(an_order(minutes * MINUTE, side=side))
+        turned.append(tape.before(an_order(side=SELL), {}).turns)
+    # Orders so far B, BB, BBS, BBSB, BBSBB, and a sale after each.
+    assert turned == [1, 1, 1, 3, 3]
+    assert now(tape).turns == 2
+    tape.note_order(an_order(symbol="QQQ", side=SELL))
+    assert now(tape).turns == 2
+    assert tape.before(an_order(symbol="IWM"), {}).turns == 0
+
+
+def test_how_long_ago_the_symbols_last_order_was_made() -> None:
+    tape = OrderTape()
+    tape.note_order(an_order(7 * MINUTE))
+    tape.note_order(an_order(4 * MINUTE, side=SELL))
+    tape.note_order(an_order(MINUTE, symbol="QQQ"))
+    assert now(tape).since_last_order == 4 * MINUTE
+    assert tape.before(an_order(symbol="IWM"), {}).since_last_order is None
+
+
 # Orders and cancels
 
 
