@@ -264,4 +264,6 @@ def test_a_tape_that_is_taken_up_counts_as_the_one_that_went_on() -> None:
     restarted = OrderTape()
     restarted.take_up(orders, cancels, fills, {"SPY": 4}, 1)
     assert now(restarted) == now(lived)
-    assert now(restarted) == Activity(1, 3, (7,), 1, Decimal(400), Decimal(650), 3, 1, opened_today=False)
+    assert now(restarted) == Activity(
+        1, 3, (7,), 1, Decimal(400), Decimal(650), 3, 1, opened_today=False, turns=2, since_last_order=SECOND / 2
+    )
