@@ -13,11 +13,11 @@ from typing import Any, Protocol
 from trading.bars import Timeframe
 from trading.policy_records import PolicyRecord, Stage
 from trading.promotion_settings import PromotionSettings
+from trading.training.sharpe import expected_maximum_sharpe
 
 FLAT, BUY_AND_HOLD = "flat", "buy_and_hold"
 YARDSTICKS = (FLAT, BUY_AND_HOLD)
 """Built-in policies that are replayed beside the two."""
-_EULER_GAMMA = 0.5772156649015329
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +147,8 @@ def trials_on(first: datetime, policies: Iterable[PolicyRecord]) -> int:
 
 
 def expected_luck(trials: int) -> float:
-    """Expected largest of so many standard normal numbers: 0 of one.
-
-    Bailey and López de Prado, The Deflated Sharpe Ratio (2014), eq. 1; it needs at least two.
-    """
-    if trials < 2:
-        return 0.0
-    quantile = statistics.NormalDist().inv_cdf
-    return (1 - _EULER_GAMMA) * quantile(1 - 1 / trials) + _EULER_GAMMA * quantile(1 - 1 / (trials * math.e))
+    """Expected largest of so many standard normal numbers: what the best of many trials without skill shows; 0 of one."""
+    return expected_maximum_sharpe(1.0, max(trials, 1))
 
 
 def _has_worked(settings: PromotionSettings, candidate: Evaluation) -> list[Finding]:

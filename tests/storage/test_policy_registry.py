@@ -21,6 +21,7 @@ from storage.policy_registry import (
     stage_changes,
 )
 from storage.schema import migrate
+from storage.snapshot import write_snapshot
 from storage.store import Store, open_store
 from storage.visit import read_from
 from trading.errors import ConfigurationError, NotPromoted, PolicyNotFit
@@ -294,7 +295,9 @@ def test_a_row_that_is_not_openbells_is_shown_and_has_no_manifest(path: Path) ->
     connection.close()
 
 
-def test_the_registry_is_read_through_a_door_too(store: Store, bundle_facts: Facts) -> None:
+def test_the_registry_is_read_through_a_door_too_and_from_a_copy(
+    store: Store, bundle_facts: Facts, tmp_path: Path
+) -> None:
     registered(store, bundle_facts, "a", "b")
     promoted(store, "a")
 
@@ -314,12 +317,14 @@ def test_the_registry_is_read_through_a_door_too(store: Store, bundle_facts: Fac
         looking = threading.Thread(target=lambda: seen.append(look(read_from(store.path, lambda visited: visited))))
         looking.start()
         looking.join(60)
-    mine = store.connection
-    assert seen == [
-        (
-            policies(mine, "trend"),
-            champion(mine, "trend", Stage.PAPER),
-            policy(mine, "a0000000"),
-            stage_changes(mine, "trend"),
-        )
-    ]
+        write_snapshot(store.path, tmp_path / "copy.duckdb")
+    with open_store(tmp_path / "copy.duckdb", read_only=True) as copy:
+        for connection in (store.connection, copy.connection):
+            assert seen == [
+                (
+                    policies(connection, "trend"),
+                    champion(connection, "trend", Stage.PAPER),
+                    policy(connection, "a0000000"),
+                    stage_changes(connection, "trend"),
+                )
+            ]
