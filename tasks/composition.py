@@ -43,7 +43,7 @@ from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
 from trading.ports import BarSource, Clock, Feed
 from trading.reconciler import Reconciler
-from trading.sessions import SessionState, session_id
+from trading.sessions import Mode, SessionState, session_id
 from trading.settings import FeedKind, Settings
 from trading.stop_at_rest import StopAtRest
 from trading.stops import StopStep
@@ -241,6 +241,17 @@ def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:
                     f"Nothing is traded: {error} Two sessions at once need a database and an account each."
                 ) from error
         time.sleep(0.1)
+
+
+def past_feed(settings: Settings, mode: Mode, hours: TradingHours, bars: BarSource) -> Feed:
+    """Where a session that was traded had its bars from, to read them again; ``bars`` are the stored ones.
+
+    The bars of a live session are those that were stored since. Raises ``ConfigurationError`` where its file is not there any more.
+    """
+    calendar = TradingCalendar(settings.session.exchange, hours.session_date)
+    kind = FeedKind.SYNTHETIC if mode is Mode.SYNTHETIC else FeedKind.RECORDED
+    source = _file_source(settings) if kind is FeedKind.RECORDED else None
+    return _feed(settings, kind, calendar, BarClock(hours.opens_at), bars if source is None else source)
 
 
 def _file_source(settings: Settings) -> BarSource | None:

@@ -6,7 +6,7 @@ steps is the order of ``run_session``.
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,6 +44,7 @@ from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Re
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
+from trading.risk_settings import RiskSettings
 from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings
@@ -551,16 +552,9 @@ class OrchestratorAgent:
 
     @property
     def _look_back(self) -> int:
-        """Bars that decisions, sizes and risk look back on, the longest of them."""
-        settings = self.settings
-        risk = settings.risk if self._loop is None else self._loop.gate.limits
-        return max(
-            self._ports.policy.warmup_bars,
-            0 if self._ports.shadow is None else self._ports.shadow.warmup_bars,
-            settings.sizing.atr_bars + 1,
-            risk.participation_bars,
-            tails_look_back(risk),
-        )
+        limits = self.settings.risk if self._loop is None else self._loop.gate.limits
+        beside = () if self._ports.shadow is None else (self._ports.shadow,)
+        return bars_looked_back_on(self.settings, limits, (self._ports.policy, *beside))
 
     def _save(self, entries: LedgerEntries) -> None:
         self._ports.ledger.commit(self.session_id, entries)
@@ -690,6 +684,16 @@ class OrchestratorAgent:
             f"on {self.hours.session_date.isoformat()} would trade in its past. Name another account (--account) or "
             "use another database (--db)."
         )
+
+
+def bars_looked_back_on(settings: Settings, limits: RiskSettings, policies: Iterable[Policy]) -> int:
+    """How many bars a session's decisions, sizes and risk look back on, the longest of them."""
+    return max(
+        *(policy.warmup_bars for policy in policies),
+        settings.sizing.atr_bars + 1,
+        limits.participation_bars,
+        tails_look_back(limits),
+    )
 
 
 def _what_decides(settings: Settings) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.terminal.decisions import decisions
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
 from deployments.terminal.halts import flatten, halt, resume
@@ -37,6 +38,7 @@ app.command("limits")(limits)
 app.command("policies")(policies)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("decisions")(decisions)
 app.command("report")(report)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)
