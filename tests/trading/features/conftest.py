@@ -67,7 +67,7 @@ SPANS = {
     "thanksgiving": (date(2025, 11, 21), date(2025, 12, 3)),
     "christmas and new year": (date(2025, 12, 22), date(2026, 1, 6)),
 }
-STRETCHES = ("calm", "flat", "wild", "ticks of one micro", "halves and doubles", "cheap")
+STRETCHES = ("calm", "flat", "wild", "ticks of one micro", "halves and doubles", "cheap", "nonsense")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class WildMarket:
     stretches: tuple[str, ...]
     left_out: float
     """Which part of the bars is missing."""
+    outside: int = 0
+    """So many bars before each open and after each close belong to no session."""
     timeframe: Timeframe = Timeframe.MINUTE_5
 
     def bars(self) -> BarColumns:
@@ -88,18 +90,23 @@ class WildMarket:
         times = [
             time
             for hours in TradingCalendar("XNYS", first).sessions_between(first, last)
-            for time in range(to_epoch_us(hours.opens_at), to_epoch_us(hours.closes_at), step)
+            for time in range(
+                to_epoch_us(hours.opens_at) - self.outside * step,
+                to_epoch_us(hours.closes_at) + self.outside * step,
+                step,
+            )
             if dice.random() >= self.left_out
         ]
-        rows: list[tuple[int, int, int, int]] = []
+        rows: list[list[int]] = []
         close = 100 * MICROS
         for place in range(len(times)):
             stretch = self.stretches[place * len(self.stretches) // len(times)]
             close = self._next(dice, stretch, close)
             wide = 0 if stretch in ("flat", "ticks of one micro") else dice.choice((0, close // 1_000, close // 3))
-            rows.append(
-                (close + dice.randint(0, wide), close - dice.randint(0, wide), close, self._volume(dice, stretch))
-            )
+            row = [close + dice.randint(0, wide), close - dice.randint(0, wide), close, self._volume(dice, stretch)]
+            if stretch == "nonsense" and dice.random() < 0.02:
+                row[dice.randrange(3)] = dice.choice((0, -1, MISSING))
+            rows.append(row)
         high, low, closes, volume = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
         return BarColumns("SPY", np.array(times, dtype=np.int64), closes, high, low, closes, volume)
 

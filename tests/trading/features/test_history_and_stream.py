@@ -15,7 +15,7 @@ from trading.features.spec import FeatureSpec
 from trading.market_window import HistoryWindow
 
 SPANS = ("clocks go forward", "clocks go back", "thanksgiving", "christmas and new year")
-STRETCHES = ("calm", "flat", "wild", "ticks of one micro", "halves and doubles", "cheap")
+STRETCHES = ("calm", "flat", "wild", "ticks of one micro", "halves and doubles", "cheap", "nonsense")
 AGREEMENT = 1e-9
 OF_THE_MARKET = [name for name in known_features() if name not in ("position", "unrealized_pnl")]
 
@@ -42,6 +42,7 @@ markets = st.fixed_dictionaries(
         "span": st.sampled_from(SPANS),
         "stretches": st.lists(st.sampled_from(STRETCHES), min_size=1, max_size=8).map(tuple),
         "left_out": st.sampled_from((0.0, 0.01, 0.3)),
+        "outside": st.sampled_from((0, 3)),
     }
 )
 many = settings(suppress_health_check=[HealthCheck.too_slow])
