@@ -707,6 +707,8 @@ def _what_decides(settings: Settings) -> dict[str, object]:
             "feed": {"kind"},
             "policy": set(PolicyChoice.model_fields) | {"shadow"},
             "store": True,
+            "train": True,
+            "promotion": True,
             "broker": {"paper": {"path"}},
         }
     )

@@ -23,6 +23,7 @@ from trading.policy_settings import PolicySettings
 from trading.promotion_settings import PromotionSettings
 from trading.risk_settings import ClosingSettings, RiskSettings, StoppingSettings
 from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
+from trading.train_settings import TrainSettings
 
 
 class Granularity(StrEnum):
@@ -268,6 +269,8 @@ class StoreSettings(Section):
 
     path: Path = Path("openbell.duckdb")
     """DuckDB file of the ledger and the bars."""
+    policies: Path = Path("policies")
+    """Folder of trained policies: each is the bundle NAME/VERSION in it, with the report of its training beside it as NAME/VERSION.report."""
     serve: bool = True
     """Whether other processes of the same user on this machine can ask the database while a session runs (`openbell sql`, `openbell report`, `openbell snapshot`). They read and change nothing."""
 
@@ -287,6 +290,7 @@ class Settings(Section):
     broker: BrokerSettings = BrokerSettings()
     book: BookSettings = BookSettings()
     reconciliation: ReconciliationSettings = ReconciliationSettings()
+    train: TrainSettings = TrainSettings()
     promotion: PromotionSettings = PromotionSettings()
     store: StoreSettings = StoreSettings()
 
@@ -386,6 +390,8 @@ def _is_union_member(part: str) -> bool:
 def _unknown_key(location: list[str]) -> str:
     model: type[BaseModel] = Settings
     for part in location[:-1]:
+        if part.isdigit():
+            continue  # a place in a list of sections
         annotation = model.model_fields[part].annotation
         below = [
             kind

@@ -14,10 +14,12 @@ from deployments.terminal.import_bars import import_bars
 from deployments.terminal.limits import limits
 from deployments.terminal.policies import policies, promote, rollback
 from deployments.terminal.reconcile import reconcile
+from deployments.terminal.register import register
 from deployments.terminal.report import report
 from deployments.terminal.session import session
 from deployments.terminal.snapshot import snapshot
 from deployments.terminal.sql import sql
+from deployments.terminal.train import train
 
 app = typer.Typer(
     name="openbell",
@@ -35,7 +37,9 @@ app.command("halt")(halt)
 app.command("flatten")(flatten)
 app.command("resume")(resume)
 app.command("limits")(limits)
+app.command("train")(train)
 app.command("policies")(policies)
+app.command("register")(register)
 app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("decisions")(decisions)

@@ -57,7 +57,7 @@ def test_a_misspelt_key_is_refused_and_the_nearest_named(key: str) -> None:
 
 def test_a_key_that_resembles_nothing_gets_the_list() -> None:
     message = refused("store.zzz", 1)
-    assert message == "Settings from a test are not valid. Unknown key zzz in [store]: known are path, serve."
+    assert message == "Settings from a test are not valid. Unknown key zzz in [store]: known are path, policies, serve."
 
 
 def test_an_unknown_section_is_named() -> None:
@@ -214,6 +214,40 @@ BOUNDS += [
     ("stopping.alarm_after_seconds", ["0.1", 86_400], [0, 86_401]),
     *_each("stopping.flatten_on_loss stopping.flatten_on_cancel", [True, False], ["perhaps"]),
     ("orders.tick_size", ["off", "0.000001", "0.01"], [0, -1, "nan"]),
+    ("train.name", ["a", TEXT_40, "trend-1_B"], ["", TEXT_40 + "a", "a b", "flat", "sma_crossover"]),
+    ("train.kind", ["classifier", "regressor", "ppo", "a2c", "dqn", "recurrent_ppo"], ["sac", ""]),
+    ("train.estimator", ["ridge", "my.models:make", None], ["", "x" * 201, 7]),
+    ("train.parameters", [{}, {"C": 0.5, "net_arch": [8, 8], "activation": "tanh"}], [7, "C=1"]),
+    (
+        "train.features",
+        [[], [{"name": "rsi", "parameters": {"bars": 14}}]],
+        [[{"name": ""}], [{"parameters": {}}], ["rsi"], [{"name": f"f{number}"} for number in range(501)]],
+    ),
+    ("train.label.kind", ["return", "triple_barrier"], ["barrier", ""]),
+    *_each("train.label.sign_at_end train.label.across_sessions", [True, False], ["perhaps"]),
+    ("train.label.horizon_bars", [1, 10_000], [0, 10_001, 1.5]),
+    ("train.label.band_fraction", [0, 1], [-0.001, 1.001, "nan"]),
+    *_each("train.label.gain_volatilities train.label.loss_volatilities", [0.001, 1_000], [0, 1_001, "nan"]),
+    ("train.label.volatility_bars", [2, 10_000], [1, 10_001]),
+    ("train.walk_forward.folds", [1, 100], [0, 101]),
+    ("train.walk_forward.test_sessions", [1, 250], [0, 251]),
+    ("train.walk_forward.train_sessions", [1, 5_000], [0, 5_001]),
+    ("train.walk_forward.embargo_sessions", [0, 250], [-1, 251]),
+    *_each(
+        "train.walk_forward.rolling train.agent.normalize train.agent.target_weights", [True, False], ["perhaps", 2]
+    ),
+    *_each("train.agent.total_steps train.agent.leg_steps", [1, 10**9], [0, 10**9 + 1]),
+    ("train.agent.environments", [1, 64], [0, 65]),
+    ("train.agent.patience", ["off", None, 1, 10_000], [0, 10_001]),
+    ("train.agent.sessions_per_episode", [1, 250], [0, 251]),
+    ("train.agent.turnover_penalty", [0, 1], [-0.001, 1.001, "nan"]),
+    ("train.agent.highest_weight", [0.001, 10], [0, 10.001, "nan"]),
+    *_each("train.first_date train.last_date", [None, "2026-01-05"], ["yesterday", "2026-02-30"]),
+    ("train.seed", [0, 2**31 - 1], [-1, 2**31, 1.5]),
+    ("train.buy_above_fraction", [-0.0004, 1], [-1.001, 1.001, "nan"]),
+    ("train.sell_below_fraction", [-1, 0.0004], [-1.001, 1.001, "nan"]),
+    ("train.validation_fraction", [0.001, 0.5], [0, 0.501, "nan"]),
+    ("train.other_trials", [0, 1_000_000], [-1, 1_000_001]),
 ]
 
 
@@ -359,6 +393,23 @@ def test_an_order_for_an_auction_has_no_other_time_in_force(kind: str) -> None:
     assert "no time in force but DAY" in message
 
 
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"sell_below_fraction": 0.001, "buy_above_fraction": 0.001}, "must be less than"),
+        ({"kind": "ppo", "estimator": "ridge"}, "goes with a classifier or a regressor, not with ppo"),
+        ({"kind": "dqn", "agent": {"target_weights": True}}, "chooses among words"),
+        ({"first_date": "2026-01-06", "last_date": "2026-01-05"}, "before first_date, 2026-01-06"),
+    ],
+)
+def test_what_is_trained_goes_together(train: dict[str, Any], said: str) -> None:
+    assert said in refused("train", train)
+
+
+def test_a_key_of_a_feature_is_named_with_the_one_that_was_meant() -> None:
+    assert "did you mean parameters?" in refused("train.features", [{"name": "rsi", "parametres": {}}])
+
+
 # JSON and the form
 
 
@@ -385,6 +436,7 @@ def test_every_field_of_the_form_is_described() -> None:
 
 def test_every_key_is_bounded_somewhere_above() -> None:
     free = {"feed.bars", "feed.timezone", "feed.symbol", "policy.parameters", "broker.paper.path", "store.path"}
+    free |= {"store.policies"}
     # The rest of the findings may each be refused, dropped or warned of, as price_jump is.
     free |= {f"validation.{finding}" for finding in ("unfinished_bar", "stale_data", "too_little_history")}
     values = {key for key in KEYS if key not in {path for path, _ in sections()}}
