@@ -23,6 +23,8 @@ _Indices = NDArray[np.intp]
 
 LANES = 50_000
 """Pairs of a row and a tree that are walked at once, which bounds the memory."""
+_SHALLOW = 6
+"""Levels that all of them are walked down before the first are put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +94,29 @@ class Trees:
         block = max(1, LANES // self.count)
         for start in range(0, len(rows), block):
             part = slice(start, min(start + block, len(rows)))
-            yield part, self._values.take(self._walk(rows[part]), axis=0).reshape(part.stop - start, self.count, -1)
+            yield part, self._values.take(self._walk(rows[part]), axis=0)
 
     def _walk(self, rows: Rows) -> _Indices:
+        """Leaves of all rows in all trees, tree after tree, so that a tree's nodes stay in the cache for all rows."""
         seen = self._seen(rows)
-        at = np.tile(self._roots, len(rows))
-        offset = np.repeat(np.arange(len(rows), dtype=np.intp) * rows.shape[1], self.count)
-        where, value, threshold = np.empty_like(at), np.empty(len(at)), np.empty(len(at))
-        right = np.empty(len(at), dtype=np.bool_)
-        following = np.empty_like(at)
-        for _ in range(self._depth):
+        at = np.repeat(self._roots, len(rows))
+        offset = np.tile(np.arange(len(rows), dtype=np.intp) * rows.shape[1], self.count)
+        leaves, lanes = at, np.arange(len(at))
+        for level in range(self._depth):
             # All indices are in range by construction; "clip" spares numpy a copy of each result to find that out.
-            self._feature.take(at, out=where, mode="clip")
+            where = self._feature.take(at, mode="clip")
             where += offset
-            seen.take(where, out=value, mode="clip")
-            self._threshold.take(at, out=threshold, mode="clip")
-            np.greater(value, threshold, out=right)
-            self._left.take(at, out=following, mode="clip")
-            np.add(following, right, out=at)
-        return at
+            right = seen.take(where, mode="clip") > self._threshold.take(at, mode="clip")
+            at = self._left.take(at, mode="clip")
+            at += right
+            if level >= _SHALLOW and level % 3 == 0:
+                # Most leaves are not as deep as the deepest: those that have arrived are put aside.
+                going = self._left.take(at, mode="clip") != at
+                if np.count_nonzero(going) < 0.7 * len(at):
+                    leaves[lanes] = at
+                    at, offset, lanes = at[going], offset[going], lanes[going]
+        leaves[lanes] = at
+        return leaves.reshape(self.count, len(rows)).T
 
     def _seen(self, rows: Rows) -> _Floats:
         if not self._single:

@@ -5,7 +5,6 @@ start of each the environments begin anew under a seed of that leg, and at its e
 killed and resumed ends with the weights of one that was not.
 """
 
-import difflib
 import inspect
 import json
 import tempfile
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from trading.bundles.manifest import AgentKind, Scaling
 from trading.bundles.network_file import Activation, write_network
 from trading.errors import ConfigurationError
+from trading.training.agent_parameters import class_arguments
 from trading.training.agent_training import AgentAnswers, AgentTraining, Rows, TrainedAgent
 from trading.training.checkpoints import Checkpoint, Checkpoints
-from trading.training.export import actor_network
+from trading.training.export import actor_network, agent_answers
 
 if TYPE_CHECKING:
     import gymnasium
@@ -33,13 +33,6 @@ Progress = Callable[[int, int], None]
 
 OBSERVED_ROWS = 64
 _TOLD_EVERY = 500
-_OURS = ("net_arch", "activation")
-_RECURRENT = ("lstm_hidden_size", "n_lstm_layers", "shared_lstm", "enable_critic_lstm")
-_NOT_SETTINGS = frozenset(
-    {"self", "policy", "env", "policy_kwargs", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model"}
-    | {"replay_buffer_class", "replay_buffer_kwargs", "rollout_buffer_class", "rollout_buffer_kwargs"}
-    | {"stats_window_size", "use_sde", "sde_sample_freq", "optimize_memory_usage"}
-)
 
 
 def train_agent(
@@ -99,7 +92,7 @@ class _Run:
         newest = checkpoints.newest()
         if newest is None:
             self._model = self._class(
-                env=self._environments, seed=training.seed, device="cpu", **_arguments(training, self._class)
+                env=self._environments, seed=training.seed, device="cpu", **_parameters(training, self._class)
             )
         else:
             self._take_up(newest)
@@ -219,43 +212,7 @@ class _Run:
 
     def _answer(self, rows: Rows) -> AgentAnswers:
         with _one_thread():
-            ask = self._answer_recurrent if self._training.kind == "recurrent_ppo" else self._answer_rows
-            return ask(np.asarray(self._scaled(rows)))
-
-    def _answer_rows(self, rows: NDArray[Any]) -> AgentAnswers:
-        import torch
-
-        policy = self._model.policy
-        actions, _ = self._model.predict(rows, deterministic=True)
-        with torch.no_grad():
-            seen, _ = policy.obs_to_tensor(rows)
-            scores = (
-                policy.q_net(seen) if self._training.kind == "dqn" else _scores(policy.get_distribution(seen), actions)
-            )
-        return AgentAnswers(np.asarray(scores, dtype=np.float64), np.asarray(actions, dtype=np.float64).reshape(-1))
-
-    def _answer_recurrent(self, rows: NDArray[Any]) -> AgentAnswers:
-        import torch
-
-        policy = self._model.policy
-        shape = (policy.lstm_actor.num_layers, 1, policy.lstm_actor.hidden_size)
-        states, tensors = None, (torch.zeros(shape), torch.zeros(shape))
-        scores, actions = [], []
-        for number in range(len(rows)):
-            row, start = rows[number : number + 1], np.array([number == 0])
-            action, states = self._model.predict(row, state=states, episode_start=start, deterministic=True)
-            with torch.no_grad():
-                seen, _ = policy.obs_to_tensor(row)
-                said, tensors = policy.get_distribution(seen, tensors, torch.as_tensor(start, dtype=torch.float32))
-                scores.append(np.asarray(_scores(said, action), dtype=np.float64))
-            actions.append(np.asarray(action, dtype=np.float64).reshape(-1))
-        return AgentAnswers(np.concatenate(scores), np.concatenate(actions))
-
-
-def _scores(distribution: Any, actions: NDArray[Any]) -> Any:
-    """Probabilities of discrete actions; the action itself where it is a number."""
-    inner = distribution.distribution
-    return inner.probs if hasattr(inner, "probs") else np.asarray(actions, dtype=np.float64).reshape(-1, 1)
+            return agent_answers(self._training.kind, self._model, np.asarray(self._scaled(rows)))
 
 
 def _class_of(kind: AgentKind) -> Any:
@@ -267,31 +224,11 @@ def _class_of(kind: AgentKind) -> Any:
     return {"ppo": stable_baselines3.PPO, "a2c": stable_baselines3.A2C, "dqn": stable_baselines3.DQN}[kind]
 
 
-def _arguments(training: AgentTraining, chosen: Any) -> dict[str, Any]:
-    """The parameters as the class wants them. Raises ``ConfigurationError`` for one that it does not have."""
+def _parameters(training: AgentTraining, chosen: Any) -> dict[str, Any]:
     import torch
 
-    recurrent = training.kind == "recurrent_ppo"
-    own = set(inspect.signature(chosen.__init__).parameters) - _NOT_SETTINGS
-    known = own | set(_OURS) | (set(_RECURRENT) if recurrent else set())
-    for name in training.parameters:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ConfigurationError(
-                f"{training.kind} has no parameter {name}" + (f"; did you mean {near[0]}?" if near else ".")
-            )
-    given = dict(training.parameters)
-    widths = [int(width) for width in given.pop("net_arch", (64, 64))]
-    activation = given.pop("activation", "relu" if training.kind == "dqn" else "tanh")
-    if activation not in tuple(Activation):
-        raise ConfigurationError(f"activation = {activation!r} is not known; there are {' and '.join(Activation)}.")
-    built: dict[str, Any] = {name: given.pop(name) for name in _RECURRENT if name in given}
-    built["net_arch"] = widths if training.kind == "dqn" else {"pi": widths, "vf": widths}
-    built["activation_fn"] = torch.nn.ReLU if activation == Activation.RELU else torch.nn.Tanh
-    if training.kind == "dqn":
-        # A million experiences, the default, are saved with every checkpoint.
-        given.setdefault("buffer_size", 100_000)
-    return {"policy": "MlpLstmPolicy" if recurrent else "MlpPolicy", "policy_kwargs": built, **given}
+    taken = inspect.signature(chosen.__init__).parameters
+    return class_arguments(training, taken, {Activation.TANH: torch.nn.Tanh, Activation.RELU: torch.nn.ReLU})
 
 
 def _telling(progress: Progress | None, total: int) -> Any:
