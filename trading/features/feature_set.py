@@ -71,7 +71,7 @@ class FeatureSet:
         Rows before the ``warmup_bars``-th are NaN throughout, and so are ``holdings_columns`` everywhere.
         """
         made = np.full((len(bars), len(self.labels)), np.nan)
-        if len(bars):
+        if len(bars) >= self.warmup_bars:
             columns = {field: getattr(bars, field) for field in OF_BARS}
             inputs = inputs_of(self.exchange, columns, self._graph.fields)
             made[:, self._of_market] = self._graph.history(inputs, len(bars))

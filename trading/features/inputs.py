@@ -22,12 +22,16 @@ def inputs_of(exchange: str, columns: Mapping[Field, Column], needed: Set[Field]
     """The needed fields of bars as floats, NaN for what is not known. ``columns`` has the times, and what is needed of ``OF_BARS``."""
     times = columns[Field.TIME]
     inputs = {field: _known(columns[field], LOWEST.get(field)) for field in OF_BARS if field in needed}
-    if len(times) and not needed.isdisjoint(OF_SESSIONS):
-        table = sessions_around(exchange, int(times[0]), int(times[-1]))
-        inputs.update(zip(OF_SESSIONS, table.of_columns(times), strict=True))
-    elif not len(times):
-        inputs.update(dict.fromkeys(OF_SESSIONS, np.empty(0)))
+    if not needed.isdisjoint(OF_SESSIONS):
+        inputs.update(zip(OF_SESSIONS, _sessions_of(exchange, times), strict=True))
     return inputs
+
+
+def _sessions_of(exchange: str, times: Column) -> tuple[Floats, Floats, Floats]:
+    if not len(times):
+        none = np.empty(0)
+        return none, none, none
+    return sessions_around(exchange, int(times[0]), int(times[-1])).of_columns(times)
 
 
 def _known(column: Column, lowest: int | None) -> Floats:

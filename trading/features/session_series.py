@@ -42,7 +42,9 @@ class SessionSum(Derived):
 
     def live(self, *seen: Floats) -> Step:
         _, sessions = seen
-        current, total = (sessions[-1], self.history(*seen)[-1]) if len(sessions) else (math.nan, math.nan)
+        current, total = math.nan, math.nan
+        if len(sessions):
+            current, total = float(sessions[-1]), float(self.history(*seen)[-1])
 
         def step(number: float, session: float) -> float:
             nonlocal current, total
@@ -83,7 +85,7 @@ class BeforeSession(Derived):
         column, sessions = seen
         current, newest, before = math.nan, math.nan, math.nan
         if len(sessions):
-            current, newest, before = sessions[-1], column[-1], self.history(*seen)[-1]
+            current, newest, before = float(sessions[-1]), float(column[-1]), float(self.history(*seen)[-1])
 
         def step(number: float, session: float) -> float:
             nonlocal current, newest, before
