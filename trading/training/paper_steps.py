@@ -187,10 +187,8 @@ class PaperSteps:
     def _trade(self, row: int) -> tuple[Execution, ...]:
         bar_time = self._opens_of_bars[row - self._first]
         executed = []
+        # Bars are a length apart: none had begun when an order of the one before was made.
         for order_id, intent in list(self._working.items()):
-            # A bar that had begun when the order was made is none that it could have met at its open.
-            if intent.created_at > bar_time:
-                continue
             if intent.order_type is OrderType.MARKET_ON_CLOSE:
                 self._closing_prices[order_id] = self._closes[row]
             else:

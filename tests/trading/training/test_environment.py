@@ -164,7 +164,13 @@ CAREFUL_DAYS: dict[str, dict[str, Any]] = {
             "max_trades_per_session": 30,
         },
     },
-    "until a person looks": {"risk": {"max_drawdown_fraction": "0.002", "drawdown_since": date(2025, 11, 28)}},
+    "until a person looks": {"risk": {"max_drawdown_fraction": "0.002"}},
+    "since the first day": {"risk": {"max_drawdown_fraction": "0.002", "drawdown_since": date(2025, 11, 26)}},
+    "since the half day": {"risk": {"max_drawdown_fraction": "0.002", "drawdown_since": date(2025, 11, 28)}},
+    "counted": {
+        "policy": {"cooldown_bars": 3, "max_changes_per_session": 9},
+        "risk": {"max_orders_per_session": 14},
+    },
     "day trades": {"risk": {"pattern_day_trader": {"enabled": True, "brokers": ["paper"], "minimum_equity": 10**6}}},
     "tails": {
         "risk": {"max_value_at_risk_fraction": "0.01", "value_at_risk_bars": 60, "value_at_risk_confidence": "0.9"}
