@@ -26,10 +26,11 @@ from storage.visit import read_from
 from tasks.clean_history import clean_history
 from tasks.policy_composition import build_policy, policy_of
 from tasks.policy_replays import PolicyReplay, replay_policy
+from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns
 from trading.bundles.folder import Bundle
 from trading.calendar import TradingCalendar, TradingHours
-from trading.errors import ConfigurationError, StoreBusy
+from trading.errors import ConfigurationError, DataNotFit, StoreBusy
 from trading.features.feature_set import FeatureSet
 from trading.policy_records import BundleFacts, PolicyRecord
 from trading.policy_settings import PolicyChoice
@@ -95,8 +96,10 @@ def finish_training(trainer: Trainer, outcomes: Sequence[FoldOutcome], told: Tol
         with _taken_back_on_failure(folder, report_folder):
             bundle = moved(bundle, folder)
             (scratch / "report").rename(report_folder)
+            told("registering", 0, 1)
             facts = BundleFacts(bundle.fingerprint, bundle.manifest, folder, metrics_of(document))
             record = _register(settings, facts, origin.made_at)
+    told("registering", 1, 1)
     _forget_checkpoints(_checkpoints(settings, trainer.data))
     return {
         **document,
@@ -110,7 +113,7 @@ def finish_training(trainer: Trainer, outcomes: Sequence[FoldOutcome], told: Tol
 def read_history(settings: Settings) -> tuple[Mapping[str, BarColumns], Sequence[TradingHours]]:
     """Validated bars of the sessions that are meant, with what features look back on before them, and those sessions.
 
-    Raises ``ConfigurationError`` where there are none, ``DataNotFit`` where the settings refuse them.
+    Raises ``ConfigurationError`` where there are none, ``BarsRefused`` where the settings refuse them.
     """
     market, train = settings.session, settings.train
     warmup = FeatureSet(train.feature_specs, market.timeframe, market.exchange).warmup_bars
@@ -121,7 +124,13 @@ def read_history(settings: Settings) -> tuple[Mapping[str, BarColumns], Sequence
         loose = settings.validation.model_copy(update={"too_little_history": "warn"})
         return clean_history(source, market.symbols, market.exchange, market.timeframe, first, last, warmup, loose)
 
-    return read_from(settings.store.path, lambda store: read(store.bars_of(market.timeframe)))
+    try:
+        return read_from(settings.store.path, lambda store: read(store.bars_of(market.timeframe)))
+    except BarsRefused:
+        raise
+    except DataNotFit as error:
+        # Nobody refuses to trade: other days or symbols are to be named.
+        raise ConfigurationError(str(error)) from error
 
 
 def code_version() -> str:

@@ -3,12 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from trading.bars import BarColumns
     from trading.policy_records import BundleFacts
 
 # Before anything imports Prefect: no telemetry, and a home of its own so that a person's profile stays untouched.
@@ -129,3 +131,33 @@ def bundle_that_says() -> "Callable[..., BundleFacts]":
         return BundleFacts(written.fingerprint, written.manifest, written.folder)
 
     return write
+
+
+@pytest.fixture
+def market_that_reverts() -> "Callable[..., BarColumns]":
+    """Makes 5-minute bars of whole sessions from 2026-01-05 on.
+
+    ``pull`` is the part of its distance from 100 that the logarithm of the price loses with each bar: with 0 it is a random walk, of
+    which nothing can be learned. A bar opens where the one before closed. ``step`` is the deviation of a bar's return.
+    """
+    import numpy as np
+
+    from trading.bars import BarColumns, to_epoch_us
+    from trading.calendar import TradingCalendar
+
+    def make(
+        sessions: int = 20, pull: float = 0.3, step: float = 0.002, seed: int = 1, symbol: str = "SPY"
+    ) -> BarColumns:
+        calendar = TradingCalendar("XNYS", date(2026, 1, 5))
+        hours = calendar.sessions_between(date(2026, 1, 5), date(2026, 12, 31))[:sessions]
+        times = np.concatenate([to_epoch_us(one.opens_at) + 300_000_000 * np.arange(78) for one in hours])
+        noise = np.random.default_rng(seed).normal(0.0, step, len(times))
+        away = [0.0]
+        for one in noise.tolist():
+            away.append((1.0 - pull) * away[-1] + one)
+        prices = np.round(100 * np.exp(away), 2)
+        opens, closes = ((1_000_000 * side).round().astype(np.int64) for side in (prices[:-1], prices[1:]))
+        high, low = np.maximum(opens, closes), np.minimum(opens, closes)
+        return BarColumns(symbol, times, opens, high, low, closes, np.full(len(times), 10_000, dtype=np.int64))
+
+    return make
