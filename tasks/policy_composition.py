@@ -75,6 +75,13 @@ def policy_of(bundle: Bundle, settings: Settings) -> Policy:
     return load_policy(bundle, settings.session.timeframe, settings.session.exchange)
 
 
+def asked_on_its_own_bars(bundle: Bundle) -> Policy:
+    """The bundle's policy for the bars that it was trained on; raises ``PolicyNotFit``."""
+    from trading.policies.bundle_policy import load_policy
+
+    return load_policy(bundle, bundle.manifest.timeframe, bundle.manifest.exchange)
+
+
 def assemble_policy(choice: PolicyChoice, settings: Settings, store: Store | None) -> Policy:
     """The policy that is meant, ready to be asked. Raises as ``find_bundle`` and ``build_policy`` do."""
     bundle = find_bundle(choice, store)
