@@ -237,7 +237,8 @@ class PaperSteps:
         if asks:
             self._window.move_to({self._symbol: row})
             self._gate.assess(signal, self._symbol, bar_time, self._window, assessment)
-        self._gate.close_out(bar_time, assessment)
+        if working or flattens:
+            self._gate.close_out(bar_time, assessment)
         for order_id in assessment.cancels:
             self._end(order_id, OrderStatus.CANCELLED, at)
         for approved in assessment.approved:
@@ -263,7 +264,9 @@ class PaperSteps:
         action = signal.action
         if action is Action.HOLD or signal.target_weight is not None:
             return action is not Action.HOLD
-        expected = self.held + sum(one.side.sign * one.quantity for one in self._working.values())
+        expected = self.held
+        for intent in self._working.values():
+            expected += intent.side.sign * intent.quantity
         if action is Action.BUY:
             return expected <= 0
         return expected > 0 or (self._allow_short and expected == 0)
