@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trading.errors import PolicyNotFit
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 512 * 2**20
 """Uncompressed bytes of all members together."""
 MAX_MEMBERS = 200_000
 
@@ -23,12 +23,12 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # The others unpack 
 _DAMAGED = (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OSError, RuntimeError, zlib.error)
 
 
-def write_archive(members: Mapping[str, bytes]) -> bytes:
+def write_archive(members: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     """A zip archive of the members, sorted by name and without times: the same members are the same bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), members[name], zipfile.ZIP_DEFLATED, 6)
+            archive.writestr(zipfile.ZipInfo(name, _LONG_AGO), members[name], compression)
     return buffer.getvalue()
 
 
@@ -82,7 +82,10 @@ def _refuse_oversized(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:
         raise PolicyNotFit(f"The model's file has {len(entries):,} members, too many or of the same name.")
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > max_bytes:
-        raise PolicyNotFit(f"The model's file would unpack to {unpacked:,} bytes; at most {max_bytes:,} are read.")
+        raise PolicyNotFit(
+            f"The model's file would unpack to {unpacked:,} bytes; at most {max_bytes:,} are read. A forest gets smaller "
+            "with a larger min_samples_leaf or fewer trees."
+        )
     for entry in entries:
         if entry.compress_type not in _COMPRESSIONS:
             raise PolicyNotFit(f"{entry.filename} of the model's file is compressed in a way that is not read.")

@@ -7,6 +7,7 @@ loaded, and the same estimator is the same bytes.
 import hashlib
 import json
 import warnings
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,7 +48,7 @@ def read_estimator(content: bytes) -> Any:
     import skops.io
     from sklearn.exceptions import InconsistentVersionWarning
 
-    judged = canonical(content)
+    judged = canonical(content, zipfile.ZIP_STORED)
     trusted = sorted(set().union(*TRUSTED.values()))
     try:
         with warnings.catch_warnings():
@@ -59,7 +60,7 @@ def read_estimator(content: bytes) -> Any:
         raise PolicyNotFit(f"The estimator's file cannot be loaded ({type(error).__name__}: {error}).") from error
 
 
-def canonical(content: bytes) -> bytes:
+def canonical(content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     """The same skops file with nothing left to chance: members named by their content, no object ids, no times.
 
     Raises ``PolicyNotFit`` as ``read_estimator`` does. Makes no object of the file.
@@ -84,7 +85,7 @@ def canonical(content: bytes) -> bytes:
         raise PolicyNotFit(
             f"The estimator's file holds types that are not trusted: {', '.join(sorted(judge.foreign))[:500]}. Nothing of it was loaded."
         )
-    return write_archive({SCHEMA: json.dumps(clean, sort_keys=False).encode(), **judge.kept})
+    return write_archive({SCHEMA: json.dumps(clean, sort_keys=False).encode(), **judge.kept}, compression)
 
 
 class _Judge:

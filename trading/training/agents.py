@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from trading.bundles.manifest import AgentKind, Scaling
 from trading.bundles.network_file import Activation, write_network
-from trading.errors import ConfigurationError
+from trading.errors import ConfigurationError, PolicyNotFit
 from trading.training.agent_parameters import class_arguments
 from trading.training.agent_training import AgentAnswers, AgentTraining, Rows, TrainedAgent
 from trading.training.checkpoints import Checkpoint, Checkpoints
@@ -91,11 +91,19 @@ class _Run:
         self._returns: list[tuple[int, float]] = []
         newest = checkpoints.newest()
         if newest is None:
-            self._model = self._class(
-                env=self._environments, seed=training.seed, device="cpu", **_parameters(training, self._class)
-            )
+            self._model = self._made()
         else:
             self._take_up(newest)
+
+    def _made(self) -> Any:
+        """A model that has learned nothing."""
+        given = _parameters(self._training, self._class)
+        try:
+            return self._class(env=self._environments, seed=self._training.seed, device="cpu", **given)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise ConfigurationError(
+                f"{self._training.kind} cannot be made with {dict(self._training.parameters)}: {error}"
+            ) from error
 
     def go(self) -> TrainedAgent:
         total = self._training.total_steps
@@ -103,7 +111,7 @@ class _Run:
             done = self._model.num_timesteps
             self._begin_leg(done)
             steps = min(self._training.leg_steps, total - done)
-            self._model.learn(steps, callback=_telling(self._progress, total), reset_num_timesteps=False)
+            self._learn(steps)
             if self._evaluation is not None:
                 self._returns.append((self._model.num_timesteps, self._episode_return(self._evaluation)))
             self._save()
@@ -122,6 +130,18 @@ class _Run:
     def _best(self) -> int:
         """Number of the leg with the highest return, the first of equal ones."""
         return max(range(len(self._returns)), key=lambda leg: (self._returns[leg][1], -leg))
+
+    def _learn(self, steps: int) -> None:
+        told = _telling(self._progress, self._training.total_steps)
+        try:
+            self._model.learn(steps, callback=told, reset_num_timesteps=False)
+        except ValueError as error:
+            if "invalid values" not in str(error):
+                raise
+            # torch's words for a distribution of NaN.
+            raise ConfigurationError(
+                f"The weights of {self._training.kind} diverged after {self._model.num_timesteps} steps. Try a smaller learning_rate."
+            ) from error
 
     def _begin_leg(self, done: int) -> None:
         """Environments, and everything that draws lots, begin anew."""
@@ -179,7 +199,11 @@ class _Run:
                 statistics.count = kept["count"]
 
     def _trained(self) -> TrainedAgent:
-        policy, scaling = self._model.policy, None
+        scaling = None
+        try:
+            network = actor_network(self._training.kind, self._model.policy, self._features)
+        except PolicyNotFit as error:
+            raise ConfigurationError(f"What came out of the training is no agent: {error}") from error
         if self._normalized is not None:
             seen = self._normalized
             scaling = Scaling(
@@ -188,7 +212,7 @@ class _Run:
             )  # fmt: skip
         return TrainedAgent(
             training=self._training,
-            weights=write_network(actor_network(self._training.kind, policy, self._features)),
+            weights=write_network(network),
             scaling=scaling,
             steps=self._model.num_timesteps,
             returns=tuple(self._returns),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bundles.skops_files import write_estimator
-from trading.errors import ConfigurationError
+from trading.errors import ConfigurationError, PolicyNotFit
 
 Rows = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -90,7 +90,7 @@ def fit_estimator(
 def save_estimator(estimator: Any, features: Sequence[str]) -> bytes:
     """The fitted estimator as a skops file that carries the labels of its inputs; the same estimator is the same bytes.
 
-    Raises ``ConfigurationError`` when the labels are not as many as its inputs, ``PolicyNotFit`` when a session would not load it.
+    Raises ``ConfigurationError`` when the labels are not as many as its inputs, or when no session would load it.
     """
     if len(features) != estimator.n_features_in_:
         raise ConfigurationError(
@@ -102,7 +102,10 @@ def save_estimator(estimator: Any, features: Sequence[str]) -> bytes:
         # A pipeline has the names of its first step.
         first = first.steps[0][1]
     first.feature_names_in_ = np.array(features, dtype=object)
-    return write_estimator(labelled)
+    try:
+        return write_estimator(labelled)
+    except PolicyNotFit as error:
+        raise ConfigurationError(f"No session would load this estimator. {error}") from error
 
 
 def _offered(name: str, parameters: Mapping[str, Any]) -> Any:

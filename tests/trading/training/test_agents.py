@@ -218,6 +218,8 @@ REFUSED: dict[str, tuple[AgentTraining, Callable[[], Any], str]] = {
     "a parameter of another kind": (AgentTraining("ppo", 10, 0, {"lstm_hidden_size": 8}), Walk, "ppo has no parameter lstm_hidden_size"),
     "the place of the weights": (AgentTraining("ppo", 10, 0, {"device": "cuda"}), Walk, "ppo has no parameter device"),
     "an unknown activation": (AgentTraining("ppo", 10, 0, {"activation": "gelu"}), Walk, "activation = 'gelu' is not known; there are tanh and relu"),
+    "a word for a number": (AgentTraining("ppo", 10, 0, {"n_steps": "many"}), Walk, "ppo cannot be made with {'n_steps': 'many'}"),
+    "a rate that blows weights up": (AgentTraining("ppo", 300, 0, {**SMALL, "learning_rate": 1e30}), Walk, "weights of ppo diverged"),
     "a number from dqn": (AgentTraining("dqn", 10), weights_walk, "dqn cannot act in Box"),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from trading.errors import ConfigurationError
 from trading.policies.scorer_of import load_scorer
@@ -119,6 +120,13 @@ def test_rows_that_do_not_go_together_are_refused() -> None:
         fit_estimator("ridge", {}, np.full_like(ROWS, np.nan), NUMBERS)
     with pytest.raises(ConfigurationError, match="fitted on 3 features, not on 2"):
         save_estimator(fit_estimator("ridge", {}, ROWS, NUMBERS), FEATURES[:2])
+
+
+def test_an_estimator_that_no_session_would_load_is_not_saved() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"No session would load this estimator\. .*not trusted: sklearn\.svm\._classes\.SVC"
+    ):
+        save_estimator(SVC().fit(ROWS, WORDS), FEATURES)
 
 
 def test_saving_leaves_the_estimator_as_it_was() -> None:
