@@ -115,6 +115,7 @@ class Trainer:
         """Fit on the fold's training rows alone, and trade its test sessions. Leaves nothing on disk but checkpoints."""
         data, words = self.data, f"fold {fold.number} of {len(self.folds)}"
         model = self._fit(fold, words, told)
+        told(f"{words}: trading its sessions", 0, 1)
         hours = data.hours_of(fold.test_dates)
         bars = self._bars_for(hours)
         with tempfile.TemporaryDirectory(prefix="openbell-fold-") as scratch:
@@ -124,6 +125,7 @@ class Trainer:
             )
             replays = {"model": self._replays.bundle(bundle, bars, hours)}
         replays |= {name: self._replays.built_in(name, bars, hours) for name in YARDSTICKS}
+        told(f"{words}: trading its sessions", 1, 1)
         return FoldOutcome(
             fold, model.rows, replays, self._forecasts(model, fold), self._importance(model, fold), model.learning
         )
@@ -145,7 +147,7 @@ class Trainer:
         if not data.train.is_agent:
             told(f"{words}: fitting", 0, 1)
             model = estimator_fit.fit_on(data, fold.train, fold.train_dates)
-            told(f"{words}: fitted", 1, 1)
+            told(f"{words}: fitting", 1, 1)
             return model
         where = (
             None

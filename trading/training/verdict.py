@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_NAMES = {"flat": "flat", "buy_and_hold": "buy_and_hold", "sma_crossover": "sma_crossover"}
+_YARDSTICKS = ("flat", "buy_and_hold", "sma_crossover")
 
 
 def sentences(document: Mapping[str, Any]) -> list[str]:
@@ -20,7 +20,7 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
 def _against(document: Mapping[str, Any]) -> str:
     overall = document["overall"]
     model = overall["model"]["total_return"]
-    yardsticks = {name: overall[name]["total_return"] for name in _NAMES}
+    yardsticks = {name: overall[name]["total_return"] for name in _YARDSTICKS}
     better = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made > model]
     equal = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made == model]
     worse = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made < model]
@@ -57,9 +57,8 @@ def _troubles(model: Mapping[str, Any]) -> list[str]:
     if model["refused"]:
         said.append(f"The broker refused {model['refused']} of its {model['orders']} orders.")
     if model["halted"]:
-        said.append(
-            f"In {len(model['halted'])} folds a halt ended its trading before the last session: {model['halted'][0]}"
-        )
+        where = "one fold" if len(model["halted"]) == 1 else f"{len(model['halted'])} folds"
+        said.append(f"In {where} a halt ended its trading before the last session: {model['halted'][0]}")
     return said
 
 
