@@ -37,7 +37,7 @@ def prefect_server() -> Iterator[str]:
             del os.environ["PREFECT_API_URL"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bundle_facts() -> "Callable[..., BundleFacts]":
     """Makes what a bundle says of itself: ``digits`` begin its fingerprint, ``until`` is the newest bar that it has seen."""
     from trading.bundles.manifest import Manifest
@@ -79,7 +79,7 @@ def bundle_facts() -> "Callable[..., BundleFacts]":
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bundle_that_says() -> "Callable[..., BundleFacts]":
     """Writes a whole bundle whose model says one word on every bar of SPY, and tells of it as it is registered."""
     import numpy as np

@@ -1,12 +1,15 @@
 """What the documents' examples need: bars of two sessions in a file, and a ledger in which something happened."""
 
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tasks.composition import assemble
+from tasks.policy_registration import register_by_hand
+from trading.policy_records import BundleFacts
 from trading.settings import parse_settings
 
 _OPENS = (datetime(2026, 1, 5, 14, 30, tzinfo=UTC), datetime(2026, 1, 6, 14, 30, tzinfo=UTC))
@@ -36,14 +39,17 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with a session that traded, was trimmed, met bad bars and was stopped in one of its symbols."""
-    path = tmp_path_factory.mktemp("ledger") / "openbell.duckdb"
+def ledger(tmp_path_factory: pytest.TempPathFactory, bundle_that_says: Callable[..., BundleFacts]) -> Path:
+    """A database with a session that traded, was trimmed, met bad bars and was stopped in one of its symbols; with a shadow, which
+    is registered."""
+    folder = tmp_path_factory.mktemp("ledger")
+    path = folder / "openbell.duckdb"
+    shadow = bundle_that_says(folder / "shadow", "BUY")
     settings = parse_settings(
         {
             "session": {"symbols": ["SPY", "QQQ"]},
             "feed": {"synthetic": {"bad_print_fraction": 0.02, "gap_fraction": 0.01}},
-            "policy": {"parameters": {"fast": 5, "slow": 20}},
+            "policy": {"parameters": {"fast": 5, "slow": 20}, "shadow": {"bundle": str(shadow.path)}},
             "risk": {"max_order_shares": 40},
             "store": {"path": path},
         },
@@ -58,4 +64,5 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with assemble(settings, None) as desk:
         desk.agent.run_session(stop_in_one_symbol)
+    register_by_hand(settings, shadow.path)
     return path
