@@ -6,7 +6,7 @@ Prefect here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -36,7 +36,7 @@ from trading.policy_settings import PolicyChoice, PolicySettings
 from trading.policy_watch import PolicyWatch
 from trading.ports import Policy
 from trading.risk_events import RiskEventHandler
-from trading.sessions import SessionRecord
+from trading.sessions import SessionRecord, SessionState
 from trading.settings import Settings
 
 HeldThen = Mapping[tuple[datetime, str], Held]
@@ -130,18 +130,19 @@ def _recorded(store: Store, session_id: str, given: PolicyChoice | None, shadow:
             "day are told by: openbell report DATE"
         )
     settings = _settings_of(record)
-    decisions = decisions_of(connection, session_id)
+    calendar = TradingCalendar(settings.session.exchange, record.session_date)
+    hours = calendar.hours(record.session_date)
+    until = _compared_until(record, hours)
+    decisions = [said_in(row) for row in decisions_of(connection, session_id) if row.bar_time <= until]
     if not decisions:
         raise ConfigurationError(f"Session {session_id} has decided nothing: there is nothing to compare.")
-    hours = TradingCalendar(settings.session.exchange, record.session_date).hours(record.session_date)
     main = _Asked(
         *_policy(record.policy_fingerprint, settings.policy, given, settings, store),
         record.policy_fingerprint,
-        tuple(map(said_in, decisions)),
+        tuple(decisions),
     )
-    beside = None if shadow is None else _shadow(shadow, session_id, settings, store)
+    beside = None if shadow is None else _shadow(shadow, session_id, until, settings, store)
     feed = past_feed(settings, record.mode, hours, store.bars_of(settings.session.timeframe))
-    calendar = TradingCalendar(settings.session.exchange, record.session_date)
     loader = LiveDataLoader(feed, calendar, settings.session.timeframe, settings.validation)
     symbols = settings.session.symbols
     asked = [main.policy] if beside is None else [main.policy, beside.policy]
@@ -158,11 +159,19 @@ def _recorded(store: Store, session_id: str, given: PolicyChoice | None, shadow:
         beside,
         loader,
         warmup,
-        [BarSlice(moment.bar_time, _in_order(moment, symbols)) for moment in moments],
+        [BarSlice(moment.bar_time, _in_order(moment, symbols)) for moment in moments if moment.bar_time <= until],
         store.ledger.opening_cash(record.account) or record.starting_equity,
         store.ledger.fills(record.account),
         equity_of(store, session_id),
     )
+
+
+def _compared_until(record: SessionRecord, hours: TradingHours) -> datetime:
+    """The last bar that is compared. Behind a door each question is answered as of its own moment: of a session that runs no more
+    is looked at than was there at the first."""
+    if record.state is not SessionState.RUNNING:
+        return hours.closes_at
+    return record.last_bar_time or datetime.min.replace(tzinfo=UTC)
 
 
 def _settings_of(record: SessionRecord) -> Settings:
@@ -211,7 +220,7 @@ def _bundle_of(fingerprint: str, choice: PolicyChoice, store: Store) -> Bundle |
     return bundle
 
 
-def _shadow(asked: str, session_id: str, settings: Settings, store: Store) -> _Asked:
+def _shadow(asked: str, session_id: str, until: datetime, settings: Settings, store: Store) -> _Asked:
     rows = shadow_decisions_of(store.connection, session_id)
     known = sorted({row.fingerprint for row in rows})
     found = [one for one in known if one == asked] or [
@@ -222,7 +231,7 @@ def _shadow(asked: str, session_id: str, settings: Settings, store: Store) -> _A
         raise ConfigurationError(f"Session {session_id} had no one shadow {asked}: {there}.")
     [fingerprint] = found
     choice = settings.policy.shadow or PolicyChoice()
-    recorded = tuple(said_in(row) for row in rows if row.fingerprint == fingerprint)
+    recorded = tuple(said_in(row) for row in rows if row.fingerprint == fingerprint and row.bar_time <= until)
     return _Asked(*_policy(fingerprint, choice, None, settings, store), fingerprint, recorded)
 
 

@@ -1,7 +1,8 @@
 """Replays for the gate: what they come to is what sessions of the same settings would have come to, one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from storage.questions import ask
 from storage.store import open_store
 from tasks.composition import assemble
 from tasks.manual_promotion import promote_by_hand
-from tasks.policy_replays import replays
+from tasks.policy_composition import build_policy
+from tasks.policy_replays import PolicyReplay, replay_policy, replays
 from trading.bars import BarColumns, Timeframe, to_epoch_us
+from trading.calendar import TradingCalendar
+from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError, DataNotFit, PolicyNotFit
 from trading.policy_records import BundleFacts, Stage
+from trading.policy_settings import PolicyChoice
+from trading.ports import Holdings, MarketWindow, Policy
 from trading.promotion import UnseenWindow
 from trading.settings import Settings
 
@@ -194,3 +200,98 @@ def test_sessions_that_it_traded_at_paper_bring_a_policy_to_live(
         answer = promote_by_hand(settings, "stubborn", Stage.LIVE)
         shown.append((answer["promoted"], answer["gate"]["figures"]["paper"]))
     assert shown == [(False, {"sessions": 1, "failures": 0}), (True, {"sessions": 2, "failures": 0})]
+
+
+# One policy, with a record of every bar
+
+ZIGZAG = [
+    day_of_bars(day, lambda minute, step=step: 10_000 + 3 * step * (abs(minute % 60 - 30) - 15))
+    for step, day in enumerate(DAYS, start=1)
+]
+HOURS = TradingCalendar("XNYS", DAYS[0]).sessions_between(DAYS[0], DAYS[-1])
+
+
+def replayed(settings: Settings, policy: Policy, *days: BarColumns) -> PolicyReplay:
+    bars = days[0]
+    for day in days[1:]:
+        bars = bars.joined(day)
+    return replay_policy(policy, {"SPY": bars}, HOURS, settings)
+
+
+def test_the_record_of_a_replay_is_that_of_sessions_one_by_one(path: Path) -> None:
+    store_bars(path, *ZIGZAG)
+    settings = settings_of(path)
+    record = replayed(settings, build_policy(PolicyChoice()), *ZIGZAG).record
+    for day in DAYS:
+        with assemble(settings, day) as desk:
+            desk.agent.run_session()
+    equity = ask(path, "SELECT bar_time, equity, market_value FROM equity ORDER BY bar_time").rows
+    assert record.starting_equity == 100_000_000_000
+    assert record.bar_time.tolist() == [to_epoch_us(bar_time) for bar_time, _, _ in equity]
+    assert record.equity.tolist() == [int(worth * 1_000_000) for _, worth, _ in equity]
+    assert record.market_value.tolist() == [int(value * 1_000_000) for _, _, value in equity]
+    assert (record.session_dates, record.session_ends.tolist()) == (DAYS, [MINUTES, 2 * MINUTES, 3 * MINUTES])
+    ended = ask(path, "SELECT ending_equity FROM daily_pnl ORDER BY session_date").rows
+    assert record.session_equity.tolist() == [int(worth * 1_000_000) for (worth,) in ended]
+    fills = ask(path, "SELECT symbol, side, quantity, price, commission, filled_at FROM fills ORDER BY booking").rows
+    assert len(fills) > 20
+    assert list(fills) == [
+        (one.symbol, one.side, one.quantity, one.price, one.commission, one.executed_at) for one in record.fills
+    ]
+
+
+def test_after_a_halt_the_other_sessions_stand_at_its_end(path: Path) -> None:
+    falling = day_of_bars(DAYS[0], lambda minute: 10_000 - 10 * minute)
+    rising = [day_of_bars(day, lambda minute: 6_100 + minute) for day in DAYS[1:]]
+    limits = {"max_drawdown_fraction": "0.02", "max_daily_loss": "off", "max_daily_loss_fraction": "off"}
+    done = replayed(settings_of(path, risk=limits), build_policy(PolicyChoice(name="buy_and_hold")), falling, *rising)
+    assert done.halted is not None
+    assert "the highest ever" in done.halted
+    record = done.record
+    assert record.session_dates == DAYS
+    assert record.session_ends.tolist() == [MINUTES] * 3
+    assert len(set(record.session_equity.tolist())) == 1
+    assert record.session_equity[0] < 98_000_000_000
+
+
+def test_a_loss_limit_that_flattens_in_sessions_only_halts_in_replays(path: Path) -> None:
+    falling = day_of_bars(DAYS[0], lambda minute: 10_000 - 10 * minute)
+    settings = settings_of(path, stopping={"flatten_on_loss": True}, risk={"max_daily_loss": 500})
+    done = replayed(settings, build_policy(PolicyChoice(name="buy_and_hold")), falling)
+    # Bought at the second bar's open, 99.90, and held until five minutes before the close, sold at 100.00 - 38.50.
+    assert [(one.side, one.price) for one in done.record.fills] == [("BUY", Decimal("99.9")), ("SELL", Decimal("61.5"))]
+
+
+class EverySecondBar:
+    """Remembers how many bars it has seen, and fails on each second one."""
+
+    name = fingerprint = "every_second_bar"
+    warmup_bars = 1
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
+        del holdings
+        self._seen += 1
+        if self._seen % 2 == 0:
+            raise RuntimeError("an even bar")
+        return dict.fromkeys(window.symbols, Signal(Action.HOLD))
+
+    def decide_history(self, bars: object) -> None:
+        del bars
+
+    def states(self) -> Mapping[str, bytes]:
+        return {"SPY": bytes([self._seen % 256])}
+
+    def take_up_states(self, states: Mapping[str, bytes]) -> None:
+        self._seen = states["SPY"][0] if states else 0
+
+
+def test_failed_decisions_are_counted_and_a_memory_begins_anew_with_each_replay(path: Path) -> None:
+    policy, odd = EverySecondBar(), ZIGZAG[0].take(slice(0, 389))
+    settings = settings_of(path)
+    # 194 of 389 bars are even, in both replays: a memory that went on would fail on the odd ones in the second.
+    for _ in range(2):
+        done = replayed(settings, policy, odd)
+        assert (done.failures, done.orders, done.refused) == (194, 0, 0)
