@@ -251,13 +251,7 @@ class PaperSteps:
 
     def _only_leaves(self, signal: Signal) -> bool:
         """Whether the decision sells all that is held, and nothing is on its way: no rule ever has a say in that, so none is asked."""
-        return (
-            signal.action is Action.SELL
-            and signal.target_weight is None
-            and self.held > 0
-            and not self._allow_short
-            and not self._working
-        )
+        return signal.action is Action.SELL and self.held > 0 and not self._allow_short and not self._working
 
     def _changes_something(self, signal: Signal) -> bool:
         """Whether the decision may ask for another position than the one held or ordered: the others are kept as they are."""

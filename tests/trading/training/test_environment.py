@@ -172,6 +172,10 @@ CAREFUL_DAYS: dict[str, dict[str, Any]] = {
         "risk": {"max_orders_per_session": 14},
     },
     "day trades": {"risk": {"pattern_day_trader": {"enabled": True, "brokers": ["paper"], "minimum_equity": 10**6}}},
+    "day trades after a night": {
+        "closing": {"hold_overnight": True},
+        "risk": {"pattern_day_trader": {"enabled": True, "brokers": ["paper"], "minimum_equity": 10**6}},
+    },
     "tails": {
         "risk": {"max_value_at_risk_fraction": "0.01", "value_at_risk_bars": 60, "value_at_risk_confidence": "0.9"}
     },
