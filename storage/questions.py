@@ -41,6 +41,16 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True)
+class UndecidedCount:
+    """How often a policy decided nothing on a symbol (``failed``), or otherwise than it said (``held back``); with the newest reason."""
+
+    symbol: str
+    what: str
+    count: int
+    newest_reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuleCount:
     """How often a rule did something to orders, with the newest of its reasons."""
 
@@ -123,6 +133,19 @@ def trades_of(store: Store, session_id: str) -> list[Trade]:
         Trade(symbol, direction, quantity, utc(entered), entry_price, utc(left), exit_price, commissions, realized)
         for symbol, direction, quantity, entered, entry_price, left, exit_price, commissions, realized in found
     ]
+
+
+def undecided_of(store: Store, session_id: str) -> list[UndecidedCount]:
+    """Where the session's policy failed or was held back, the most frequent first."""
+    found = store.connection.rows(
+        """
+        SELECT symbol, if(error IS NULL, 'held back', 'failed') AS what, count(*), arg_max(coalesce(error, note), bar_time)
+        FROM decisions WHERE session_id = ? AND (error IS NOT NULL OR note IS NOT NULL)
+        GROUP BY symbol, what ORDER BY count(*) DESC, symbol, what
+        """,
+        [session_id],
+    )
+    return [UndecidedCount(*row) for row in found]
 
 
 def rules_that_spoke(store: Store, session_id: str) -> list[RuleCount]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of
+from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of, undecided_of
 from storage.store import Store
 from trading.calendar import TradingHours
 from trading.money import to_cents
@@ -35,6 +35,7 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
             ],
         ),
         *_traded(store, hours, summary),
+        *_undecided(store, summary),
         *_section(
             "What risk did",
             ("rule", "verdict", "times", "newest reason"),
@@ -70,6 +71,12 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
         ),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _undecided(store: Store, summary: SessionSummary) -> list[str]:
+    """Only where there is anything: most policies always decide."""
+    found = [(one.symbol, one.what, one.count, one.newest_reason) for one in undecided_of(store, summary.session_id)]
+    return _section("The policy", ("symbol", "decisions that", "times", "newest reason"), found, "") if found else []
 
 
 def _orders(store: Store, summary: SessionSummary) -> str:

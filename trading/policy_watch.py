@@ -59,6 +59,7 @@ class PolicyWatch:
         self._session_id = session_id
         self._events = events
         self._failures: dict[str, int] = {}
+        self._newest: dict[str, str] = {}
 
     def take_up(self, decisions: Iterable[Decision]) -> None:
         """Count the failures of a session that goes on; its decisions in the order of their bars."""
@@ -82,7 +83,8 @@ class PolicyWatch:
             return None
         count = self._failures[failed]
         self._failures.clear()
-        reason = f"policy {self.policy.name} failed {count} times in a row on {failed}"
+        times = "once" if count == 1 else f"{count} times in a row"
+        reason = f"policy {self.policy.name} failed {times} on {failed}, at last because {self._newest[failed]}"
         return Halt(scope, reason, at, until, self._session_id, POLICY_FAILURES)
 
     def _ask(
@@ -116,6 +118,7 @@ class PolicyWatch:
     def _count(self, symbol: str, error: str | None) -> None:
         if error is not None:
             self._failures[symbol] = self._failures.get(symbol, 0) + 1
+            self._newest[symbol] = error
         elif self._failures:
             self._failures.pop(symbol, None)
 

@@ -9,11 +9,13 @@ from storage.questions import (
     RuleCount,
     SeenDiscrepancy,
     Trade,
+    UndecidedCount,
     discrepancies_of,
     findings_of,
     order_counts,
     rules_that_spoke,
     trades_of,
+    undecided_of,
 )
 from storage.store import Store
 from trading.calendar import TradingCalendar, TradingHours
@@ -51,6 +53,7 @@ class ClosingFacts:
     summary: SessionSummary
     orders: Mapping[str, int]
     trades: tuple[Trade, ...]
+    undecided: tuple[UndecidedCount, ...]
     rules: tuple[RuleCount, ...]
     findings: tuple[FindingCount, ...]
     discrepancies: tuple[SeenDiscrepancy, ...]
@@ -70,6 +73,7 @@ def closing_facts(store: Store, session_id: str) -> ClosingFacts:
         store.ledger.summary(session_id),
         order_counts(store, session_id),
         tuple(trades_of(store, session_id)),
+        tuple(undecided_of(store, session_id)),
         tuple(rules_that_spoke(store, session_id)),
         tuple(findings_of(store, session_id)),
         tuple(discrepancies_of(store, session_id)),
@@ -92,6 +96,7 @@ def report_answer(facts: ClosingFacts) -> dict[str, Any]:
         **summary_answer(facts.summary),
         "orders_by_status": facts.orders,
         "trades": [asdict(trade) for trade in facts.trades],
+        "undecided": [asdict(one) for one in facts.undecided],
         "risk": [asdict(rule) for rule in facts.rules],
         "findings": [asdict(found) for found in facts.findings],
         "found_discrepancies": [

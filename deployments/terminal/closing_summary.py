@@ -67,6 +67,7 @@ def _headline_figures(facts: ClosingFacts) -> RenderableType:
     about.add_column(style="dim")
     about.add_column()
     about.add_row("Session", Text(summary.session_id, overflow="fold"))
+    about.add_row("Policy", Text(facts.record.policy_fingerprint, overflow="fold"))
     about.add_row("Symbols", _shortened(facts.settings.session.symbols))
     if summary.mode is Mode.SYNTHETIC:
         about.add_row("Prices", "SYNTHETIC: an invented market, nothing here was ever quoted")
@@ -94,6 +95,9 @@ def _sections(facts: ClosingFacts) -> Iterator[tuple[str, RenderableType]]:
             f"Trades closed: {len(facts.trades)}{f', the last {_TRADES_SHOWN}' if left_out > 0 else ''}",
             _trades(facts),
         )
+    if facts.undecided:
+        undecided = [(f"{one.count:,} x", f"{one.symbol} {one.what}", one.newest_reason) for one in facts.undecided]
+        yield "What the policy did not decide, with the newest reason", _groups(undecided)
     if facts.rules:
         rules = [
             (f"{rule.count:,} x", rule.verdict.lower(), f"{rule.rule}: {rule.newest_reason}") for rule in facts.rules

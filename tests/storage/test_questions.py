@@ -9,6 +9,7 @@ import pytest
 from storage.questions import (
     FindingCount,
     RuleCount,
+    UndecidedCount,
     ask,
     discrepancies_of,
     equity_of,
@@ -17,9 +18,10 @@ from storage.questions import (
     rules_that_spoke,
     sessions_on,
     trades_of,
+    undecided_of,
 )
 from storage.store import Store, open_store
-from trading.decisions import DataFinding, RiskCheck, Verdict
+from trading.decisions import Action, DataFinding, Decision, RiskCheck, Verdict
 from trading.differences import Discrepancy, Reconciliation
 from trading.errors import ConfigurationError, StoreError
 from trading.orders import OrderEvent, OrderStatus, Side
@@ -101,6 +103,10 @@ def test_the_report_finds_what_the_session_left(store: Store, book: Any, next_da
                 check(2, Verdict.REFUSED, "second"),
                 check(3, Verdict.TRIMMED, "cut"),
             ],
+            decisions=[
+                Decision(book.session, book.at(minute), "SPY", Action.HOLD, 0, None, 1.0, error, note)
+                for minute, error, note in ((1, None, None), (2, "nan", None), (3, "inf", None), (4, None, "unsure"))
+            ],
             findings=findings,
             equity=points,
         ),
@@ -118,6 +124,10 @@ def test_the_report_finds_what_the_session_left(store: Store, book: Any, next_da
     assert rules_that_spoke(store, book.session) == [
         RuleCount("max_order_shares", "REFUSED", 2, "second"),
         RuleCount("max_order_shares", "TRIMMED", 1, "cut"),
+    ]
+    assert undecided_of(store, book.session) == [
+        UndecidedCount("SPY", "failed", 2, "inf"),
+        UndecidedCount("SPY", "held back", 1, "unsure"),
     ]
     assert findings_of(store, book.session) == [FindingCount("SPY", "gap", "warn", 2, book.at(2), "2 bars")]
     assert order_counts(store, book.session) == {"FILLED": 1, "REJECTED": 1}

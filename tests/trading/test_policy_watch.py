@@ -155,7 +155,7 @@ def test_a_halt_says_who_failed_how_often_and_ends_at_the_close() -> None:
     halt = watch.halt_due("strategy:x", AT, CLOSE)
     assert halt is not None
     assert (halt.scope, halt.rule, halt.halted_at, halt.expires_at) == ("strategy:x", "policy_failures", AT, CLOSE)
-    assert halt.reason == "policy speaker failed 1 times in a row on SPY"
+    assert halt.reason == "policy speaker failed once on SPY, at last because the policy said nothing about this symbol"
 
 
 def test_a_restart_is_no_fresh_start_for_failures() -> None:
