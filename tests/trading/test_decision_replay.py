@@ -1,15 +1,26 @@
 """What an account held when a bar was decided on, told afterwards from its fills and from the cash that was recorded."""
 
-from datetime import UTC, datetime, timedelta
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from tasks.decision_check import check_decisions
+from tasks.policy_composition import assemble_policy
 from trading.bars import Bar, BarSlice
+from trading.bundles.folder import Bundle
+from trading.bundles.network_file import Lstm
 from trading.decision_replay import BookThen
 from trading.decisions import EquityPoint
+from trading.errors import StoppedEarly
 from trading.orders import Execution, Fill, Side
-from trading.settings import CostBasis
+from trading.policy_settings import PolicyChoice
+from trading.settings import CostBasis, Settings
 
 OPENS = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 ZERO = Decimal(0)
@@ -80,3 +91,35 @@ def test_a_bar_without_a_recorded_point_is_a_guess() -> None:
     assert book.tracker.quantity("SPY") == 0
     assert not book.move_to(moment(1, 100))
     assert book.tracker.quantity("SPY") == 10
+
+
+# A whole session with a memory
+
+HALF_HOURS = {"session": {"timeframe": "30min"}}
+CELL = Lstm(np.array([[60.0], [0.0], [90.0], [20.0]]), np.full((4, 1), 0.5), np.array([0, 1.5, 0, 0.5]))
+
+
+@pytest.mark.parametrize("stops_after", [None, 1, 6])
+def test_a_memory_is_begun_with_the_session_and_goes_through_a_restart(
+    at_desk: Callable[..., Any], network_bundle: Callable[..., Bundle], tmp_path: Path, stops_after: int | None
+) -> None:
+    bundle = network_bundle(
+        [[-6.0], [0.0], [6.0]], [{"name": "return"}], timeframe="30min", memory=CELL, kind="recurrent_ppo"
+    )
+    settings = Settings.model_validate({"policy": {"bundle": str(bundle.folder)}, **HALF_HOURS})
+
+    def trade(day: date, stops_after: int | None = None) -> str:
+        seen = iter(range(1, 100))
+        with at_desk(day, decider=assemble_policy(settings.policy, settings, None), **HALF_HOURS) as desk:
+            with contextlib.suppress(StoppedEarly):
+                desk.agent.run_session(lambda: next(seen) == stops_after)
+            session_id: str = desk.agent.session_id
+            return session_id
+
+    trade(date(2026, 1, 5))
+    if stops_after is not None:
+        trade(date(2026, 1, 6), stops_after)
+    session_id = trade(date(2026, 1, 6))
+    ledger = Settings.model_validate({"store": {"path": tmp_path / "ledger.duckdb"}})
+    comparison = check_decisions(ledger, session_id, PolicyChoice(bundle=str(bundle.folder))).policy.comparison
+    assert (comparison.compared, comparison.same) == (13, 13)
