@@ -209,6 +209,17 @@ def test_an_agent_goes_on_where_it_was_interrupted(
     assert not (settings.store.policies / "reverting" / ".checkpoints").exists()
 
 
+def test_where_a_sale_may_open_a_short_position_flat_stays_flat(
+    market: Callable[..., Settings], market_that_reverts: Market
+) -> None:
+    settings = market(market_that_reverts())
+    short = settings.model_copy(update={"orders": settings.orders.model_copy(update={"allow_short": True})})
+    overall = train_by_hand(short, quiet)["overall"]
+    assert (overall["flat"]["total_return"], overall["flat"]["orders"]) == (0.0, 0)
+    # The model is asked with a session's settings: it is hardly ever out of a market that reverts.
+    assert overall["model"]["exposure"] > 0.8
+
+
 def test_symbols_are_pooled_into_one_model(market: Callable[..., Settings], market_that_reverts: Market) -> None:
     both = market_that_reverts(), market_that_reverts(seed=2, symbol="QQQ")
     answer = train_by_hand(market(*both), quiet)

@@ -12,7 +12,7 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
     seen = document["out_of_sample"]
     said = [
         f"Out of sample and after costs it made {model['total_return']:+.2%} in {seen['sessions']} sessions, {seen['first_session']} to "
-        f"{seen['last_session']}, with {model['trips']} round trips."
+        f"{seen['last_session']}, with {model['trips']} round trip{'s' if model['trips'] != 1 else ''}."
     ]
     return [*said, _against(document), _significance(document), *_troubles(model)]
 
