@@ -18,6 +18,7 @@ from trading.policies.tree_ensembles import Evaluate, check_trees
 
 TOLERANCE = 1e-9
 """How much compiled answers may differ from those of scikit-learn, relative to the largest."""
+_CANNOT = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError)
 
 
 def load_estimator(content: bytes) -> "EstimatorScorer":
@@ -29,7 +30,7 @@ def load_estimator(content: bytes) -> "EstimatorScorer":
     for part in parts_of(estimator):
         try:
             check_trees(part)
-        except (AttributeError, TypeError, ValueError, LookupError) as error:
+        except _CANNOT as error:
             raise PolicyNotFit(
                 f"{type(part).__name__} of the estimator's file is not as it was fitted ({error})."
             ) from error
@@ -64,7 +65,7 @@ class EstimatorScorer:
         self._outputs = len(self.classes) if self._classifies else 1
         probes = _probes(estimator, self._inputs)
         expected = self._answer_to(probes)
-        self._evaluate = _proved(compile_estimator(estimator), probes, expected)
+        self._evaluate = _proved(estimator, probes, expected)
         self.compiled = self._evaluate is not None
         """Whether numpy alone answers."""
 
@@ -94,7 +95,7 @@ class EstimatorScorer:
     def _answer_to(self, probes: Rows) -> Rows:
         try:
             answers = self._asked(probes)
-        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as error:
+        except _CANNOT as error:
             raise PolicyNotFit(f"The estimator cannot be asked ({type(error).__name__}: {error}).") from error
         if answers.shape != (len(probes), self._outputs):
             raise PolicyNotFit(
@@ -156,13 +157,16 @@ def _last(estimator: Any) -> str:
     return type(estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator).__name__
 
 
-def _proved(evaluate: Evaluate | None, probes: Rows, expected: Rows) -> Evaluate | None:
-    """``evaluate`` where it answers as scikit-learn does, else None."""
-    if evaluate is None:
-        return None
-    found = evaluate(probes)
+def _proved(estimator: Any, probes: Rows, expected: Rows) -> Evaluate | None:
+    """The compiled estimator where there is one that answers as scikit-learn does, else None."""
+    try:
+        evaluate = compile_estimator(estimator)
+        found = expected if evaluate is None else evaluate(probes)
+    except _CANNOT:
+        return None  # It has answered itself, so it can be asked itself.
     scale = max(1.0, float(np.abs(expected).max()))
-    return evaluate if found.shape == expected.shape and np.abs(found - expected).max() <= TOLERANCE * scale else None
+    agrees = found.shape == expected.shape and bool(np.abs(found - expected).max() <= TOLERANCE * scale)
+    return evaluate if agrees else None
 
 
 def _probes(estimator: Any, inputs: int) -> Rows:
@@ -170,7 +174,12 @@ def _probes(estimator: Any, inputs: int) -> Rows:
     centre, spread = np.zeros(inputs), np.ones(inputs)
     for part in parts_of(estimator):
         mean, scale = getattr(part, "mean_", None), getattr(part, "scale_", None)
-        if isinstance(mean, np.ndarray) and isinstance(scale, np.ndarray) and mean.shape == scale.shape == (inputs,):
+        if (
+            isinstance(mean, np.ndarray)
+            and isinstance(scale, np.ndarray)
+            and mean.shape == scale.shape == (inputs,)
+            and mean.dtype == scale.dtype == np.float64
+        ):
             centre, spread = mean, scale
     drawn = np.random.default_rng(0).normal(size=(24, inputs))
     near_and_far = np.concatenate([drawn[:16], 0.01 * drawn[16:20], 20 * drawn[20:]])

@@ -43,7 +43,10 @@ class Tree:
         numbers = np.arange(nodes)[inner]
         # Children come after their parent in every tree that scikit-learn grows, so that no walk can go round in circles.
         sound = nodes > 0 and bool(
-            ((self.right >= 0) == inner).all()
+            # scikit-learn takes -1 alone for the mark of a leaf, and follows any other number.
+            (self.left >= -1).all()
+            and (self.right >= -1).all()
+            and ((self.right >= 0) == inner).all()
             and (self.left[inner] > numbers).all()
             and (self.right[inner] > numbers).all()
             and (self.left[inner] < nodes).all()

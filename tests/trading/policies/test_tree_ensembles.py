@@ -132,6 +132,7 @@ def test_a_number_beyond_float32_is_an_error_as_in_scikit_learn() -> None:
 STEP: dict[str, tuple[list[int], list[int], list[float]]] = {
     "a child outside of the tree": ([1, -1, -1], [7, -1, -1], [0.0, 0, 0]),
     "a child before its parent": ([1, 0, -1], [2, 2, -1], [0.0, 0, 0]),
+    "a leaf that is not marked as one": ([1, -7, -1], [2, -1, -1], [0.0, 0, 0]),
     "one child only": ([1, -1, -1], [-1, -1, -1], [0.0, 0, 0]),
     "a threshold that is no number": ([1, -1, -1], [2, -1, -1], [float("nan"), 0, 0]),
     "no nodes": ([], [], []),
