@@ -555,3 +555,26 @@ def test_a_session_of_its_own_is_worth_the_same_bar_by_bar(at_desk: Any, tape: A
     )
     assert fills == [facts(fill) for fill in record.fills]
     assert len(fills) > 20
+
+
+def test_episodes_in_order_do_not_overlap(hundred_shares: Settings) -> None:
+    bars = random_bars(np.random.default_rng(5), 30, 0.2, 0.0)
+    env = environment(hundred_shares, bars, sessions_per_episode=2)
+
+    # Of three days the first two are an episode, and the third alone is none.
+    opens = [env.reset(seed=seed)[1]["bar_time"] for seed in (1, None, None)]
+    assert opens == [to_epoch_us(DAYS[0].opens_at)] * 3
+
+
+def test_a_halt_that_only_a_person_ends_ends_the_episode(hundred_shares: Settings) -> None:
+    risk = hundred_shares.risk.model_copy(update={"max_drawdown_fraction": Decimal("0.0005")})
+    settings = hundred_shares.model_copy(update={"risk": risk})
+    env = environment(settings, half_hours(("100", "100"), ("100", "99.40")), sessions_per_episode=1)
+    env.reset(seed=1)
+    env.step(ACTIONS.index(Action.BUY))
+
+    # Bought at 100.10 and worth 99.40: 71 of 100,000 are lost with the dollar. Held overnight, but nothing would go on.
+    *_, terminated, truncated, info = env.step(ACTIONS.index(Action.HOLD))
+
+    assert info["equity"] == 99_929_000_000
+    assert (terminated, truncated) == (True, False)
