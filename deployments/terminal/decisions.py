@@ -1,5 +1,6 @@
 """``openbell decisions``: whether a policy decides a recorded session again as it did, and where it first does not."""
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,7 @@ import typer
 
 from deployments.terminal.answer import answer_json, screen
 from deployments.terminal.exit_codes import ExitCode
-from deployments.terminal.failures import failures_told
+from deployments.terminal.failures import debugging, failures_told
 from deployments.terminal.options import Config, Db, Json, policy_asked, settings_from
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ def decisions(
     with failures_told(as_json, known):
         from tasks.decision_check import check_decisions
 
+        if not debugging():
+            # A decision that failed is compared by what it says; a traceback for each bar would hide the answer.
+            logging.getLogger("trading.policy_watch").setLevel(logging.CRITICAL)
         settings = settings_from(config, db)
         known["db"] = str(settings.store.path)
         check = check_decisions(settings, session_id, _choice(policy), shadow)
