@@ -248,6 +248,13 @@ BOUNDS += [
     ("train.sell_below_fraction", [-1, 0.0004], [-1.001, 1.001, "nan"]),
     ("train.validation_fraction", [0.001, 0.5], [0, 0.501, "nan"]),
     ("train.other_trials", [0, 1_000_000], [-1, 1_000_001]),
+    # At least as many sessions are replayed as there have to be.
+    ("promotion.unseen_sessions", [20, 250], [1, 251]),
+    ("promotion.min_unseen_sessions", [2, 60], [1, 251]),
+    ("promotion.worse_by_standard_errors", [0, "0.5", 10], [-1, "10.1", "nan"]),
+    ("promotion.max_drawdown_factor", ["0.1", 100], [0, "100.1"]),
+    *_each("promotion.drawdown_floor_fraction promotion.max_refused_fraction", [0, "0.5", 1], [-1, "1.1", "nan"]),
+    ("promotion.min_paper_sessions", [0, 250], [-1, 251]),
 ]
 
 
