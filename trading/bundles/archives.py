@@ -5,9 +5,12 @@ Nothing is unpickled, and nothing is unpacked or allocated before its size is kn
 
 import io
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +75,29 @@ def read_array(name: str, content: bytes) -> NDArray[np.generic]:
             raise PolicyNotFit(
                 f"{name} of the model's file says it has the shape {shape}, which its size does not bear out."
             )
+        _refuse_what_are_no_letters(name, dtype, content[stream.tell() :])
         return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise PolicyNotFit(f"{name} of the model's file is not an array ({error}).") from error
+
+
+def _refuse_what_are_no_letters(name: str, dtype: np.dtype[Any], data: bytes) -> None:
+    """numpy makes words of any four bytes, and Python breaks with a SystemError when it is shown them."""
+    if any(dtype[field].kind not in "biuf" for field in dtype.names or ()):
+        raise PolicyNotFit(f"{name} of the model's file holds records of something else than numbers.")
+    if dtype.kind == "U" and dtype.itemsize:
+        order = ">" if dtype.str.startswith(">") else "<"
+        if (np.frombuffer(data, dtype=f"{order}u4") > sys.maxunicode).any():
+            raise PolicyNotFit(f"{name} of the model's file holds words of what are no letters.")
 
 
 def _refuse_oversized(entries: list[zipfile.ZipInfo], max_bytes: int) -> None:

@@ -117,3 +117,18 @@ def test_a_header_that_promises_more_than_there_is_allocates_nothing() -> None:
 def test_what_is_no_array_is_refused(content: bytes) -> None:
     with pytest.raises(PolicyNotFit, match=r"a\.npy of the model's file is not an array"):
         read_array("a.npy", content)
+
+
+def test_a_header_that_never_ends_is_refused() -> None:
+    # The bracket of the shape is opened and not closed.
+    with pytest.raises(PolicyNotFit, match=r"a\.npy of the model's file is not an array"):
+        read_array("a.npy", write_array(np.array([1.0])).replace(b"(1,)", b"(1, "))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_words_of_what_are_no_letters_are_refused(order: str) -> None:
+    # The last letter is U+10FFFF; 0x110000 is none.
+    word = np.array(["A"], dtype=f"{order}U1")
+    assert read_array("a.npy", write_array(word)).tolist() == ["A"]
+    with pytest.raises(PolicyNotFit, match="no letters"):
+        read_array("a.npy", write_array(np.array([0x110000], dtype=f"{order}u4").view(f"{order}U1")))
