@@ -30,7 +30,7 @@ from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns
 from trading.bundles.folder import Bundle
 from trading.calendar import TradingCalendar, TradingHours
-from trading.errors import ConfigurationError, DataNotFit, StoreBusy
+from trading.errors import ConfigurationError, DataNotFit, StoreBusy, StoreError
 from trading.features.feature_set import FeatureSet
 from trading.policy_records import BundleFacts, PolicyRecord
 from trading.policy_settings import PolicyChoice
@@ -93,13 +93,13 @@ def finish_training(trainer: Trainer, outcomes: Sequence[FoldOutcome], told: Tol
         document = training_report(bundle, outcomes, trials, settings.train.other_trials)
         _write_report(scratch / "report", document, outcomes, trainer.data)
         told("report", 1, 1)
-        with _taken_back_on_failure(folder, report_folder):
+        with _taken_back_on_failure(settings, bundle.fingerprint, folder, report_folder):
             bundle = moved(bundle, folder)
             (scratch / "report").rename(report_folder)
             told("registering", 0, 1)
             facts = BundleFacts(bundle.fingerprint, bundle.manifest, folder, metrics_of(document))
             record = _register(settings, facts, origin.made_at)
-    told("registering", 1, 1)
+            told("registering", 1, 1)
     _forget_checkpoints(_checkpoints(settings, trainer.data))
     return {
         **document,
@@ -234,7 +234,7 @@ def _forget_checkpoints(folder: Path) -> None:
 @contextlib.contextmanager
 def _unfinished(home: Path, name: str) -> Iterator[Path]:
     """A hidden folder in ``home`` that is gone afterwards, and so is a ``home`` that holds nothing else."""
-    scratch = home / f".{name}.unfinished"
+    scratch = home / f".{name}.{os.getpid()}.unfinished"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -248,15 +248,25 @@ def _unfinished(home: Path, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _taken_back_on_failure(*folders: Path) -> Iterator[None]:
+def _taken_back_on_failure(settings: Settings, fingerprint: str, *folders: Path) -> Iterator[None]:
+    """Whatever ends the block early takes the folders with it, unless the row is there already: then all of it is."""
     there_before = [folder for folder in folders if folder.exists()]
     try:
         yield
     except BaseException:  # an interruption as well
-        for folder in folders:
-            if folder not in there_before:
-                shutil.rmtree(folder, ignore_errors=True)
+        if not _is_registered(settings, fingerprint):
+            for folder in folders:
+                if folder not in there_before:
+                    shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _is_registered(settings: Settings, fingerprint: str) -> bool:
+    try:
+        known = read_from(settings.store.path, lambda store: policies(store.connection, settings.train.name))
+    except StoreError:
+        return False  # who cannot be asked has just not taken it
+    return any(record.fingerprint == fingerprint for record in known)
 
 
 def _other_trials(settings: Settings, bundle: Bundle) -> list[PolicyRecord]:

@@ -11,12 +11,13 @@ import pytest
 from storage.store import open_store
 from tasks.manual_promotion import registered_policies
 from tasks.policy_composition import assemble_policy
-from tasks.policy_training import train_by_hand
+from tasks.policy_training import begin_training, train_by_hand
 from trading.bars import BarColumns, Timeframe
 from trading.bundles.folder import read_bundle
 from trading.errors import ConfigurationError
 from trading.policy_settings import PolicyChoice
 from trading.settings import Settings
+from trading.training.estimator_fit import fit_on
 
 Market = Callable[..., BarColumns]
 SMALL_AGENT = {
@@ -60,6 +61,11 @@ def market(tmp_path: Path) -> Callable[..., Settings]:
         )
 
     return make
+
+
+def with_training(settings: Settings, **train: Any) -> Settings:
+    document = settings.model_dump()
+    return Settings.model_validate({**document, "train": {**document["train"], **train}})
 
 
 def left_behind(settings: Settings) -> tuple[list[str], list[str]]:
@@ -153,15 +159,10 @@ def test_the_same_training_twice_is_the_same_model_and_one_trial(
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert first["overall"] == second["overall"]
     assert second["trials"]["count"] == 1
-    other = train_by_hand(_with(settings, other_trials=3, estimator=None, parameters={}), quiet)
+    other = train_by_hand(with_training(settings, other_trials=3, estimator=None, parameters={}), quiet)
     # This one, the model that was registered twice, and three that were tried elsewhere.
     assert other["trials"]["count"] == 5
     assert other["trials"]["luck"] > 0
-
-
-def _with(settings: Settings, **train: Any) -> Settings:
-    document = settings.model_dump()
-    return Settings.model_validate({**document, "train": {**document["train"], **train}})
 
 
 @pytest.mark.parametrize("moment", ["fold 2", "final model", "report", "registering"])
@@ -177,6 +178,22 @@ def test_an_interruption_leaves_neither_a_bundle_nor_a_row(
     with pytest.raises(KeyboardInterrupt):
         train_by_hand(settings, interrupted)
     assert left_behind(settings) == ([], [])
+
+
+def test_an_interruption_after_the_row_was_written_leaves_all_of_it(
+    market: Callable[..., Settings], market_that_reverts: Market
+) -> None:
+    settings = market(market_that_reverts())
+
+    def interrupted(words: str, done: int, _total: int) -> None:
+        if (words, done) == ("registering", 1):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_by_hand(settings, interrupted)
+    [record] = registered_policies(settings)
+    assert read_bundle(record.path).fingerprint == record.fingerprint
+    assert record.path.with_name(f"{record.version}.report").is_dir()
 
 
 def test_an_agent_goes_on_where_it_was_interrupted(
@@ -291,9 +308,6 @@ def test_no_price_after_a_fold_began_is_in_its_model(
     other = market_that_reverts(seed=99)
     changed = bars.take(slice(0, cut)).joined(other.take(slice(cut, None)))
     assert not np.array_equal(bars.close, changed.close)
-    from tasks.policy_training import begin_training
-    from trading.training.estimator_fit import fit_on
-
     weights = []
     for history in (bars, changed):
         settings = market(history)

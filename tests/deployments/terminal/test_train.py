@@ -76,8 +76,11 @@ def test_what_cannot_be_trained_ends_with_two_and_a_sentence(eight_sessions: Pat
     assert not (eight_sessions / "policies").exists()
 
 
-def test_a_training_that_is_interrupted_leaves_nothing(eight_sessions: Path, openbell: Command) -> None:
-    """An agent that would learn for hours, and a person who presses Ctrl-C."""
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_interrupted_leaves_nothing(
+    eight_sessions: Path, openbell: Command, ended_by: signal.Signals
+) -> None:
+    """An agent that would learn for hours, and a person who presses Ctrl-C, or a machine that shuts down."""
     command = [sys.executable, "-m", "deployments.terminal", "train", "--kind", "a2c", "--steps", "100000000"]
     training = subprocess.Popen(
         command,
@@ -90,7 +93,7 @@ def test_a_training_that_is_interrupted_leaves_nothing(eight_sessions: Path, ope
     try:
         assert training.stderr is not None
         assert "learning" in training.stderr.readline()
-        training.send_signal(signal.SIGINT)
+        training.send_signal(ended_by)
         assert training.wait(60) == ExitCode.FAILED
     finally:
         if training.poll() is None:
