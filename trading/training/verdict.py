@@ -10,9 +10,10 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
     """The result, whom it loses against, whether it is more than luck, and what went wrong on the way."""
     model = document["overall"]["model"]
     seen = document["out_of_sample"]
+    first, last = seen["first_session"], seen["last_session"]
     said = [
-        f"Out of sample and after costs it made {model['total_return']:+.2%} in {seen['sessions']} sessions, {seen['first_session']} to "
-        f"{seen['last_session']}, with {model['trips']} round trip{'s' if model['trips'] != 1 else ''}."
+        f"Out of sample and after costs it made {model['total_return']:+.2%} in {_counted(seen['sessions'], 'session')}, "
+        f"{first if first == last else f'{first} to {last}'}, with {_counted(model['trips'], 'round trip')}."
     ]
     return [*said, _against(document), _significance(document), *_troubles(model)]
 
@@ -57,10 +58,15 @@ def _troubles(model: Mapping[str, Any]) -> list[str]:
     if model["refused"]:
         said.append(f"The broker refused {model['refused']} of its {model['orders']} orders.")
     if model["halted"]:
-        where = "one fold" if len(model["halted"]) == 1 else f"{len(model['halted'])} folds"
-        said.append(f"In {where} a halt ended its trading before the last session: {model['halted'][0]}")
+        said.append(
+            f"In {_counted(len(model['halted']), 'fold')} a halt ended its trading before the last session: {model['halted'][0]}"
+        )
     return said
 
 
 def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

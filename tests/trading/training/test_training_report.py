@@ -132,7 +132,7 @@ def test_the_sentences_say_whom_it_loses_against(bundle: Bundle) -> None:
     assert "NOT significant" in lost[2]
     assert lost[3:] == [
         "1 of its decisions failed.",
-        "In one fold a halt ended its trading before the last session: daily loss",
+        "In 1 fold a halt ended its trading before the last session: daily loss",
     ]
     won = training_report(bundle, [outcome(1, *RISING, orders=2)], [], 0)["sentences"]
     assert won[1] == "It beats flat (+0.00%), buy_and_hold (+0.00%) and sma_crossover (+0.00%)."
