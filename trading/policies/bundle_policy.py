@@ -243,6 +243,14 @@ def _require_shape(bundle: Bundle, features: FeatureSet, scorer: LabelledScorer)
         raise PolicyNotFit(
             f"The model of {bundle.fingerprint} gives {scorer.outputs} scores, and its action map is for {wanted}."
         )
+    if not isinstance(manifest.actions, Choice) or not all(isinstance(one, str) for one in scorer.classes):
+        return
+    for column, (said, mapped) in enumerate(zip(scorer.classes, manifest.actions.actions, strict=False)):
+        if said in tuple(Action) and said != mapped:
+            raise PolicyNotFit(
+                f"Column {column + 1} of the scores of {bundle.fingerprint} is {said} in the model's own words, and {mapped} in the manifest's "
+                "action map: it would do the one for the other."
+            )
 
 
 def _require_golden(bundle: Bundle, scorer: Scorer) -> None:

@@ -72,6 +72,8 @@ class _Cell:
 class NetworkScorer:
     """A trained network as a ``Scorer``. The state of a row is the hidden states of all recurrent layers, then their cells."""
 
+    classes: tuple[()] = ()
+
     def __init__(self, network: Network) -> None:
         self.features = network.features
         """Labels of the inputs in order, as they were when it was exported."""

@@ -1,6 +1,6 @@
 """The one place that knows which kind of weights is loaded by whom."""
 
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from trading.policies.networks import load_network
 from trading.policies.scoring import Scorer
@@ -11,6 +11,8 @@ class LabelledScorer(Scorer, Protocol):
 
     features: tuple[str, ...]
     """In the order of a row; empty where they were not written down."""
+    classes: tuple[Any, ...]
+    """What the columns of its scores stand for, in the model's own words; empty where it has none."""
 
 
 def load_scorer(weights_format: Literal["skops", "arrays"], content: bytes) -> LabelledScorer:

@@ -14,11 +14,13 @@ import pytest
 from trading.bars import MISSING, BarColumns, BarSlice, Timeframe, to_epoch_us
 from trading.bundles.folder import Bundle, read_bundle, write_bundle
 from trading.bundles.network_file import Answers, Lstm
+from trading.bundles.manifest import Choice, Weights
 from trading.decisions import Action, Signal
 from trading.errors import PolicyNotFit
 from trading.market_window import LiveWindow
 from trading.pnl_tracker import PnLTracker
-from trading.policies.bundle_policy import BundlePolicy, RememberingBundlePolicy, load_policy
+from trading.policies.action_maps import answer_of
+from trading.policies.bundle_policy import BundlePolicy, RememberingBundlePolicy, load_policyfrom trading.training.estimators import fit_estimator, save_estimator
 
 MakeBundle = Callable[..., Bundle]
 
@@ -252,6 +254,30 @@ def test_an_action_map_of_another_size_is_refused(network_bundle: MakeBundle, tm
     )
     with pytest.raises(PolicyNotFit, match="gives 3 scores, and its action map is for 2"):
         loaded(write_bundle(tmp_path / "two", two, made.weights, made.golden))
+
+
+def test_a_map_that_turns_the_models_own_words_around_is_refused(network_bundle: MakeBundle, tmp_path: Path) -> None:
+    made = network_bundle(FOLLOWS)
+    rows = np.linspace(-0.01, 0.01, 60)[:, None]
+    words = np.where(rows[:, 0] < -0.002, "SELL", np.where(rows[:, 0] > 0.002, "BUY", "HOLD"))
+    model = fit_estimator("logistic_regression", {}, rows, words)
+    scores = tuple(map(tuple, model.predict_proba(rows[::20]).tolist()))
+    right = ("BUY", "HOLD", "SELL")  # scikit-learn sorts its classes
+
+    def written(folder: str, actions: tuple[str, ...]) -> Bundle:
+        chosen = Choice(actions=tuple(map(Action, actions)))
+        manifest = made.manifest.model_copy(
+            update={"kind": "classifier", "actions": chosen, "weights": Weights(format="skops", file="model.skops")}
+        )
+        answers = tuple(answer_of(chosen, one) for one in scores)
+        golden = made.golden.model_copy(
+            update={"observations": tuple(map(tuple, rows[::20].tolist())), "scores": scores, "actions": answers}
+        )
+        return write_bundle(tmp_path / folder, manifest, save_estimator(model, made.golden.features), golden)
+
+    assert loaded(written("right", right)).name == "probe"
+    with pytest.raises(PolicyNotFit, match="is BUY in the model's own words, and SELL in the manifest's"):
+        loaded(written("turned", right[::-1]))
 
 
 def test_a_session_of_an_agent_needs_no_learning_framework(network_bundle: MakeBundle) -> None:
