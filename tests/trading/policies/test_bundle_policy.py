@@ -13,14 +13,15 @@ import pytest
 
 from trading.bars import MISSING, BarColumns, BarSlice, Timeframe, to_epoch_us
 from trading.bundles.folder import Bundle, read_bundle, write_bundle
-from trading.bundles.network_file import Answers, Lstm
 from trading.bundles.manifest import Choice, Weights
+from trading.bundles.network_file import Answers, Lstm
 from trading.decisions import Action, Signal
 from trading.errors import PolicyNotFit
 from trading.market_window import LiveWindow
 from trading.pnl_tracker import PnLTracker
 from trading.policies.action_maps import answer_of
-from trading.policies.bundle_policy import BundlePolicy, RememberingBundlePolicy, load_policyfrom trading.training.estimators import fit_estimator, save_estimator
+from trading.policies.bundle_policy import BundlePolicy, RememberingBundlePolicy, load_policy
+from trading.training.estimators import fit_estimator, save_estimator
 
 MakeBundle = Callable[..., Bundle]
 
