@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trading.training.trainer import YARDSTICKS
+
 COLUMNS = ("policy", "return", "Sharpe", "drawdown", "turnover", "hit rate", "trips", "exposure", "commissions")
-_CONTENDERS = ("model", "flat", "buy_and_hold", "sma_crossover")
 
 PLOTS = {
     "equity.png": "Equity of all folds, after costs",
@@ -29,7 +30,7 @@ def rows_of(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
             "" if one["exposure"] is None else f"{one['exposure']:.0%}",
             f"{one['commissions']:,.2f}",
         )
-        for name in _CONTENDERS
+        for name in ("model", *YARDSTICKS)
         for one in (figures[name],)
     ]
 
@@ -44,16 +45,17 @@ def page(document: Mapping[str, Any], plots: Sequence[str]) -> str:
         "",
         f"A {document['kind']} on {document['timeframe']} bars of {', '.join(document['symbols'])}. Fitted on {trained['bars']:,} bars, "
         f"{trained['first']} to {trained['last']} (data {trained['data_fingerprint'][:16]}). Judged on {seen['sessions']} sessions that "
-        "no fold had been fitted on, each fold on an account of its own. Sharpe ratios are of session returns, a year has 252; ± is one standard "
-        "error. Turnover is money traded a session as a multiple of equity.",
+        "no fold had been fitted on, each fold on an account of its own. Sharpe ratios are of session returns, a year has 252, and fewer than 5 have "
+        "none; ± is one standard error. Turnover is money traded a session as a multiple of equity.",
         "",
         "## All folds",
         "",
         *table(COLUMNS, rows_of(document["overall"])),
         "",
-        f"{trials['count']} trials count: this one, {trials['earlier_policies']} other registered policies of the name, {trials['other_trials']} "
-        f"others. The best of so many is expected to show a yearly Sharpe ratio of {_number(trials['luck'])} by luck; deflated Sharpe "
-        f"(probability of being above that): {_number(trials['deflated_sharpe'])}; above zero: {_number(trials['probabilistic_sharpe'])}.",
+        f"Trials: {trials['count']} (this one; other registered policies of the name: {trials['earlier_policies']}; others: "
+        f"{trials['other_trials']}). Sharpe ratio that the best of so many shows by luck: {_number(trials['luck'])} a year. Deflated Sharpe "
+        f"(probability of being above that): {_number(trials['deflated_sharpe'])}; of being above zero: "
+        f"{_number(trials['probabilistic_sharpe'])}.",
         "",
     ]
     if "equity.png" in plots:

@@ -20,6 +20,10 @@ from trading.training.verdict import sentences
 MODEL = "model"
 SIGNIFICANT = 0.95
 """Probability from which on a Sharpe ratio is called more than luck."""
+SESSIONS_FOR_A_RATIO = 5
+SESSIONS_FOR_A_VERDICT = 10
+"""With fewer sessions a ratio, or how likely it is luck, is not told: its error is one of large samples, and two gains that happen to be
+alike would look like certainty."""
 
 
 def training_report(
@@ -134,9 +138,10 @@ def _overall(replays: Sequence[Replayed]) -> dict[str, Any]:
 
 def _figures(statistics: Statistics) -> dict[str, Any]:
     return {
+        "sessions": statistics.sessions,
         "total_return": statistics.total_return,
-        "sharpe": statistics.annual_sharpe,
-        "sharpe_error": statistics.annual_sharpe_error,
+        "sharpe": statistics.annual_sharpe if statistics.sessions >= SESSIONS_FOR_A_RATIO else None,
+        "sharpe_error": statistics.annual_sharpe_error if statistics.sessions >= SESSIONS_FOR_A_RATIO else None,
         "drawdown": statistics.drawdown.fraction if statistics.drawdown else 0.0,
         "turnover": statistics.turnover,
         "exposure": statistics.exposure,
@@ -164,7 +169,7 @@ def _trials(sharpe: Sharpe | None, earlier: Sequence[float | None], others: int)
         "deflated_sharpe": None,
         "significant": False,
     }
-    if sharpe is None:
+    if sharpe is None or sharpe.count < SESSIONS_FOR_A_VERDICT:
         return found
     known = [sharpe.ratio, *(ratio for ratio in earlier if ratio is not None)]
     variance = max(float(np.var(known, ddof=1)) if len(known) > 1 else 0.0, 1.0 / (sharpe.count - 1))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_YARDSTICKS = ("flat", "buy_and_hold", "sma_crossover")
+from trading.training.trainer import YARDSTICKS
 
 
 def sentences(document: Mapping[str, Any]) -> list[str]:
@@ -21,7 +21,7 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
 def _against(document: Mapping[str, Any]) -> str:
     overall = document["overall"]
     model = overall["model"]["total_return"]
-    yardsticks = {name: overall[name]["total_return"] for name in _YARDSTICKS}
+    yardsticks = {name: overall[name]["total_return"] for name in YARDSTICKS}
     better = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made > model]
     equal = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made == model]
     worse = [f"{name} ({made:+.2%})" for name, made in yardsticks.items() if made < model]
@@ -40,7 +40,7 @@ def _significance(document: Mapping[str, Any]) -> str:
         return "It never traded, so that there is nothing to be significant."
     deflated, count = trials["deflated_sharpe"], trials["count"]
     if deflated is None:
-        return "Its Sharpe ratio cannot be told from so few sessions: nothing here is significant."
+        return f"From {_counted(document['out_of_sample']['sessions'], 'session')} it cannot be told whether that is more than luck: nothing here is significant."
     ratio = f"Its Sharpe ratio of {model['sharpe']:.2f} a year (standard error {model['sharpe_error']:.2f})"
     tried = "one trial" if count == 1 else f"the best of {count} trials"
     if trials["significant"]:
