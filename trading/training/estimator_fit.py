@@ -1,5 +1,6 @@
 """Fitting a classifier or a regressor of scikit-learn on rows of the training data, and on nothing else."""
 
+import inspect
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
@@ -37,7 +38,7 @@ def fit_on(data: TrainingData, rows: RowsBySymbol, dates: Sequence[date]) -> Fit
     unfitted = make_estimator(train.estimator_name, train.parameters, train.seed)
     if kind_of(unfitted) != train.kind:
         raise ConfigurationError(f"{train.estimator_name} is a {kind_of(unfitted)}, and train.kind is {train.kind}.")
-    parts = data.held_out(rows, dates) if getattr(unfitted, "early_stopping", False) is True else None
+    parts = data.held_out(rows, dates) if _stops_by_later_rows(unfitted) else None
     seen, values, sides = data.pooled(rows if parts is None else parts[0])
     labels = sides if classifies else values
     if classifies and len(np.unique(sides)) < 2:
@@ -49,7 +50,8 @@ def fit_on(data: TrainingData, rows: RowsBySymbol, dates: Sequence[date]) -> Fit
     if parts is not None:
         later_seen, later_values, later_sides = data.pooled(parts[1])
         known = np.isin(later_sides, sides) if classifies else np.ones(len(later_seen), dtype=np.bool_)
-        later = (later_seen[known], (later_sides if classifies else later_values)[known])
+        if known.any():
+            later = (later_seen[known], (later_sides if classifies else later_values)[known])
     estimator = fit_estimator(train.estimator_name, train.parameters, seen, labels, seed=train.seed, later=later)
     actions: Choice | Bands = (
         Choice(actions=tuple(Action(WORDS[int(side)]) for side in estimator.classes_))
@@ -70,6 +72,12 @@ def fit_on(data: TrainingData, rows: RowsBySymbol, dates: Sequence[date]) -> Fit
         rows=count,
         estimator=estimator,
     )
+
+
+def _stops_by_later_rows(estimator: Any) -> bool:
+    """Whether ``fit_estimator`` shows it rows to stop by; any other would only lose them."""
+    stops = getattr(estimator, "early_stopping", False) is True
+    return stops and "X_val" in inspect.signature(estimator.fit).parameters
 
 
 def sampled(rows: Rows) -> Rows:
