@@ -17,8 +17,10 @@ from trading.training.labels import BUY, HOLD, SELL
 from trading.training.model_quality import Importance, feature_importance
 from trading.training.training_data import WORDS, Rows, RowsBySymbol, TrainingData
 
-_SAMPLED_ROWS = 2_000
-"""Rows that golden samples are chosen from, and that importances are taken on."""
+_GOLDEN_FROM_ROWS = 20_000
+"""Rows that golden samples are chosen from: so many that a rare decision is among them."""
+_IMPORTANCE_ROWS = 2_000
+"""Unseen rows of a fold that importances are taken on."""
 
 
 def fit_on(data: TrainingData, rows: RowsBySymbol, dates: Sequence[date]) -> FittedModel:
@@ -68,22 +70,10 @@ def fit_on(data: TrainingData, rows: RowsBySymbol, dates: Sequence[date]) -> Fit
         libraries={name: version(name) for name in ("scikit-learn", "skops", "scipy", "numpy")},
         labels=data.features.labels,
         answer=lambda asked: _answers(estimator, actions, asked),
-        samples=sampled(data.pooled(rows)[0]),
+        samples=_sampled(data.pooled(rows)[0], _GOLDEN_FROM_ROWS),
         rows=count,
         estimator=estimator,
     )
-
-
-def _stops_by_later_rows(estimator: Any) -> bool:
-    """Whether ``fit_estimator`` shows it rows to stop by; any other would only lose them."""
-    stops = getattr(estimator, "early_stopping", False) is True
-    return stops and "X_val" in inspect.signature(estimator.fit).parameters
-
-
-def sampled(rows: Rows) -> Rows:
-    """At most ``_SAMPLED_ROWS`` of the rows, spread evenly."""
-    taken = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLED_ROWS)).round().astype(np.int64))
-    return rows[taken]
 
 
 def probabilities(model: FittedModel, rows: Rows) -> dict[int, Rows]:
@@ -105,9 +95,21 @@ def importance_on(data: TrainingData, model: FittedModel, rows: RowsBySymbol) ->
     if not len(seen):
         return ()
     labels = sides if model.kind == "classifier" else values
-    both = sampled(np.column_stack([seen, labels.astype(np.float64)]))
+    both = _sampled(np.column_stack([seen, labels.astype(np.float64)]), _IMPORTANCE_ROWS)
     told = both[:, -1].astype(np.int64) if model.kind == "classifier" else both[:, -1]
     return feature_importance(model.estimator, model.labels, both[:, :-1], told, seed=data.train.seed, repeats=3)
+
+
+def _stops_by_later_rows(estimator: Any) -> bool:
+    """Whether ``fit_estimator`` shows it rows to stop by; any other would only lose them."""
+    stops = getattr(estimator, "early_stopping", False) is True
+    return stops and "X_val" in inspect.signature(estimator.fit).parameters
+
+
+def _sampled(rows: Rows, most: int) -> Rows:
+    """At most so many of the rows, spread evenly."""
+    taken = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64))
+    return rows[taken]
 
 
 def _answers(estimator: Any, actions: Choice | Bands, rows: Rows) -> Answers:
