@@ -67,8 +67,8 @@ def train(
 ) -> None:
     """Fit a policy on stored bars, judge it on sessions that it has not seen, and register it as a candidate.
 
-    What is trained is set in [train] of the settings file; features, labels and folds are there only. Where it fails or is interrupted,
-    nothing is registered.
+    What is trained is the section train of the settings file; features, labels and folds are only there. A training that fails or is
+    interrupted registers nothing.
     """
     with failures_told(as_json):
         from tasks.policy_training import train_by_hand

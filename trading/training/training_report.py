@@ -11,8 +11,8 @@ import numpy as np
 
 from trading.bundles.folder import Bundle
 from trading.training.model_quality import Importance, calibration
-from trading.training.sharpe import Sharpe, expected_maximum_sharpe
-from trading.training.statistics import SESSIONS_PER_YEAR, Statistics, statistics_of
+from trading.training.sharpe import expected_maximum_sharpe, sharpe_of
+from trading.training.statistics import SESSIONS_PER_YEAR, Statistics, session_returns, statistics_of
 from trading.training.track_record import TrackRecord
 from trading.training.trainer import YARDSTICKS, FoldOutcome, Replayed
 from trading.training.verdict import sentences
@@ -21,9 +21,9 @@ MODEL = "model"
 SIGNIFICANT = 0.95
 """Probability from which on a Sharpe ratio is called more than luck."""
 SESSIONS_FOR_A_RATIO = 5
-SESSIONS_FOR_A_VERDICT = 10
-"""With fewer sessions a ratio, or how likely it is luck, is not told: its error is one of large samples, and two gains that happen to be
-alike would look like certainty."""
+TRADED_SESSIONS_FOR_A_VERDICT = 10
+"""With fewer sessions, and with fewer that made or lost anything, a ratio, or how likely it is luck, is not told: its error is one of large
+samples, and two gains that happen to be alike would look like certainty."""
 
 
 def training_report(
@@ -32,9 +32,9 @@ def training_report(
     """The document. ``earlier_ratios`` are the Sharpe ratios per session of other policies of the name, None where one is not known."""
     manifest = bundle.manifest
     whole = {name: _overall([outcome.replays[name] for outcome in outcomes]) for name in (MODEL, *YARDSTICKS)}
-    statistics = statistics_of(joined([outcome.replays[MODEL].record for outcome in outcomes]))
+    record = joined([outcome.replays[MODEL].record for outcome in outcomes])
     dates = [day for outcome in outcomes for day in outcome.fold.test_dates]
-    trials = _trials(statistics.sharpe, earlier_ratios, other_trials)
+    trials = _trials(record, earlier_ratios, other_trials)
     document = {
         "policy": bundle.fingerprint,
         "name": manifest.name,
@@ -152,24 +152,27 @@ def _figures(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def _trials(sharpe: Sharpe | None, earlier: Sequence[float | None], others: int) -> dict[str, Any]:
+def _trials(record: TrackRecord, earlier: Sequence[float | None], others: int) -> dict[str, Any]:
     """How many were tried, and the probability that this one's ratio is more than the best of so many shows by luck.
 
     The variance of the trials' ratios is what is known of it, and never less than that of a ratio without any skill: few trials, or trials that
     resemble each other, say little of it (``trading.training.sharpe``).
     """
     count = 1 + len(earlier) + others
+    returns = session_returns(record)
+    sharpe, traded = sharpe_of(returns), int(np.count_nonzero(returns))
     found: dict[str, Any] = {
         "count": count,
         "earlier_policies": len(earlier),
         "other_trials": others,
+        "traded_sessions": traded,
         "sharpe_per_session": None if sharpe is None else sharpe.ratio,
         "luck": None,
         "probabilistic_sharpe": None,
         "deflated_sharpe": None,
         "significant": False,
     }
-    if sharpe is None or sharpe.count < SESSIONS_FOR_A_VERDICT:
+    if sharpe is None or traded < TRADED_SESSIONS_FOR_A_VERDICT:
         return found
     known = [sharpe.ratio, *(ratio for ratio in earlier if ratio is not None)]
     variance = max(float(np.var(known, ddof=1)) if len(known) > 1 else 0.0, 1.0 / (sharpe.count - 1))

@@ -40,7 +40,8 @@ def _significance(document: Mapping[str, Any]) -> str:
         return "It never traded, so that there is nothing to be significant."
     deflated, count = trials["deflated_sharpe"], trials["count"]
     if deflated is None:
-        return f"From {_counted(document['out_of_sample']['sessions'], 'session')} it cannot be told whether that is more than luck: nothing here is significant."
+        made = _counted(trials["traded_sessions"], "session")
+        return f"It made or lost something in {made} only, from which nobody can tell it from luck: nothing here is significant."
     ratio = f"Its Sharpe ratio of {model['sharpe']:.2f} a year (standard error {model['sharpe_error']:.2f})"
     tried = "one trial" if count == 1 else f"the best of {count} trials"
     if trials["significant"]:

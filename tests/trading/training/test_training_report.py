@@ -107,7 +107,15 @@ def test_two_gains_that_are_alike_are_no_certainty(bundle: Bundle) -> None:
     report = training_report(bundle, [outcome(1, 101.0, 102.01, orders=4)], [], 0)
     assert report["trials"]["deflated_sharpe"] is None
     assert not report["trials"]["significant"]
-    assert report["sentences"][2].startswith("From 2 sessions it cannot be told")
+    assert report["sentences"][2].startswith("It made or lost something in 2 sessions only")
+
+
+def test_sessions_in_which_nothing_happened_are_no_evidence(bundle: Bundle) -> None:
+    """Twelve sessions, and four gains in them: a ratio that would look certain."""
+    report = training_report(bundle, [outcome(1, *[100.0] * 4, 101, 102, 103, 104, *[104.0] * 4, orders=8)], [], 0)
+    assert report["overall"]["model"]["sharpe"] > 0
+    assert (report["trials"]["traded_sessions"], report["trials"]["deflated_sharpe"]) == (4, None)
+    assert "in 4 sessions only" in report["sentences"][2]
 
 
 def test_a_ratio_is_told_from_five_sessions_on_and_what_it_is_worth_from_ten(bundle: Bundle) -> None:
@@ -145,7 +153,7 @@ def test_the_sentences_say_whom_it_loses_against(bundle: Bundle) -> None:
     ]
     assert lost[0].startswith("Out of sample and after costs it made -0.80% in 3 sessions, 2026-01-15 to 2026-01-17")
     assert lost[1] == "It loses against flat (+0.00%), buy_and_hold (+0.00%) and sma_crossover (+0.00%)."
-    assert lost[2].startswith("From 3 sessions it cannot be told")
+    assert lost[2].startswith("It made or lost something in 3 sessions only")
     assert lost[3:] == [
         "1 of its decisions failed.",
         "In 1 fold a halt ended its trading before the last session: daily loss",
