@@ -129,7 +129,7 @@ def judge(
     findings = [
         *_has_worked(settings, contest.candidate),
         _has_been_shown_enough(settings, contest),
-        _is_not_worse(settings, contest),
+        _is_not_worse(settings, to, contest),
         _has_not_fallen_deeper(settings, contest),
     ]
     if to is Stage.LIVE:
@@ -190,14 +190,19 @@ def _has_been_shown_enough(settings: PromotionSettings, contest: Contest) -> Fin
     )
 
 
-def _is_not_worse(settings: PromotionSettings, contest: Contest) -> Finding:
-    """The paired difference of returns, less what luck gives the best of many trials, is not below zero beyond its noise."""
+def _is_not_worse(settings: PromotionSettings, to: Stage, contest: Contest) -> Finding:
+    """The paired difference of returns, less what luck gives the best of many trials, is not below zero beyond its noise.
+
+    The first that comes to live must not be below flat at all: nobody has to trade.
+    """
     against = "the champion" if contest.champion is not None else FLAT
     compared = _difference(contest)
     if compared is None:
         return Finding("returns", False, f"the sessions of it and of {against} are not the same, or fewer than 2")
     mean, error = compared
     limit = error * (expected_luck(contest.trials) - float(settings.worse_by_standard_errors))
+    if to is Stage.LIVE and contest.champion is None:
+        limit = max(limit, 0.0)
     tried = f", the best of {contest.trials} tried" if contest.trials > 1 else ""
     return Finding(
         "returns",

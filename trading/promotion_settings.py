@@ -16,7 +16,7 @@ class PromotionSettings(Section):
     min_unseen_sessions: Annotated[int, Field(ge=2, le=250)] = 20
     """Such sessions that there have to be."""
     worse_by_standard_errors: Annotated[Decimal, Field(ge=0, le=10)] = Decimal("1.0")
-    """How far the mean return per session after costs may be below the champion's (without one: below flat), in standard errors of the difference. 0 takes no policy that looks worse at all."""
+    """How far the mean return per session after costs may be below the champion's (without one: below flat), in standard errors of the difference. 0 takes no policy that looks worse at all, and neither does live while it has no champion."""
     max_drawdown_factor: Annotated[Decimal, Field(gt=0, le=100)] = Decimal("1.5")
     """Largest drawdown as a multiple of the champion's (without one: of buy_and_hold's)."""
     drawdown_floor_fraction: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.02")

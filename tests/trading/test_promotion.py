@@ -183,6 +183,23 @@ def test_live_asks_what_it_has_shown_at_paper(stage: Stage, paper: PaperRecord |
     assert verdict.promotes is (not against)
 
 
+@pytest.mark.parametrize(
+    ("returns", "to", "champion", "passes"),
+    [
+        # Two sessions of -3 % and +2 %: -0.5 % each, with a standard error of 2.5 %.
+        ((-0.03, 0.02), Stage.PAPER, None, True),
+        ((-0.03, 0.02), Stage.LIVE, None, False),
+        ((-0.03, 0.02), Stage.LIVE, evaluation(-0.03, 0.02), True),
+        ((-0.02, 0.02), Stage.LIVE, None, True),
+    ],
+)
+def test_the_first_that_comes_to_live_must_not_have_lost(
+    returns: tuple[float, ...], to: Stage, champion: Evaluation | None, passes: bool
+) -> None:
+    verdict = judge(LENIENT, to, Stage.PAPER, contest(evaluation(*returns), champion), PaperRecord(5, 0))
+    assert said(verdict)["returns"] is passes
+
+
 def test_nobody_who_was_not_asked_anything_is_promoted() -> None:
     assert not Verdict((), {}).promotes
 
