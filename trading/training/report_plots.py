@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trading.bars import BarColumns, from_epoch_us, to_epoch_us
 from trading.calendar import TradingHours
@@ -16,6 +17,8 @@ from trading.training.training_report import MODEL, joined
 
 _COLOURS = {"model": "#c1121f", "flat": "#8d99ae", "buy_and_hold": "#2a6f97", "sma_crossover": "#6a994e"}
 _MOST_FEATURES = 25
+_MOST_POINTS = 20_000
+"""Of a curve: more are not seen, and very long ones are more than matplotlib's renderer takes."""
 
 
 def draw(
@@ -52,14 +55,17 @@ def _figure(width: float = 9.0, height: float = 4.2) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _curve(record: TrackRecord) -> Any:
-    return record.equity / record.starting_equity - 1.0
+def _thinned(curve: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Numbers of bars, and the curve there."""
+    bars = np.arange(0, len(curve), -(-len(curve) // _MOST_POINTS) or 1, dtype=np.int64)
+    return bars, curve[bars]
 
 
 def _equity(records: Mapping[str, TrackRecord], begins: Sequence[int]) -> Any:
     figure, axes = _figure()
     for name, record in records.items():
-        axes.plot(100 * _curve(record), color=_COLOURS[name], label=name, linewidth=1.6 if name == MODEL else 1.0)
+        curve = 100 * (record.equity / record.starting_equity - 1.0)
+        axes.plot(*_thinned(curve), color=_COLOURS[name], label=name, linewidth=1.6 if name == MODEL else 1.0)
     _along_sessions(axes, records[MODEL], begins)
     axes.set_ylabel("return after costs, %")
     axes.set_title("Equity out of sample (dashed: the next fold's model takes over)", fontsize=10)
@@ -71,10 +77,10 @@ def _drawdown(records: Mapping[str, TrackRecord], begins: Sequence[int]) -> Any:
     figure, axes = _figure(height=3.2)
     for name, record in records.items():
         highs = np.maximum.accumulate(np.maximum(record.equity, record.starting_equity))
-        fallen = 100 * (record.equity / highs - 1.0)
-        axes.plot(fallen, color=_COLOURS[name], label=name, linewidth=1.4 if name == MODEL else 0.9)
+        bars, fallen = _thinned(100 * (record.equity / highs - 1.0))
+        axes.plot(bars, fallen, color=_COLOURS[name], label=name, linewidth=1.4 if name == MODEL else 0.9)
         if name == MODEL:
-            axes.fill_between(np.arange(len(fallen)), fallen, 0, color=_COLOURS[name], alpha=0.15, linewidth=0)
+            axes.fill_between(bars, fallen, 0, color=_COLOURS[name], alpha=0.15, linewidth=0)
     _along_sessions(axes, records[MODEL], begins)
     axes.set_ylabel("below the highest equity, %")
     axes.legend(frameon=False, fontsize=8)
