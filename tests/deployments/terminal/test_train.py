@@ -80,8 +80,11 @@ def test_what_cannot_be_trained_ends_with_two_and_a_sentence(eight_sessions: Pat
 def test_a_training_that_is_interrupted_leaves_nothing(
     eight_sessions: Path, openbell: Command, ended_by: signal.Signals
 ) -> None:
-    """An agent that would learn for hours, and a person who presses Ctrl-C, or a machine that shuts down."""
-    command = [sys.executable, "-m", "deployments.terminal", "train", "--kind", "a2c", "--steps", "100000000"]
+    """Trees that would grow for hours, and a person who presses Ctrl-C, or a machine that shuts down."""
+    file = eight_sessions / "openbell.toml"
+    endless = "parameters = { max_iter = 10_000_000, early_stopping = false }"
+    file.write_text(FILE.replace("[train]", f"[train]\n{endless}"))
+    command = [sys.executable, "-m", "deployments.terminal", "train", "--estimator", "gradient_boosting"]
     training = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(HOUSE)},
@@ -92,7 +95,7 @@ def test_a_training_that_is_interrupted_leaves_nothing(
     )
     try:
         assert training.stderr is not None
-        assert "learning" in training.stderr.readline()
+        assert "fitting" in training.stderr.readline()
         training.send_signal(ended_by)
         assert training.wait(60) == ExitCode.FAILED
     finally:
