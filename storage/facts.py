@@ -54,6 +54,7 @@ DECISIONS: FactTable[Decision] = FactTable(
         "latency_ms": NUMBER,
         "error": TEXT,
         "note": TEXT,
+        "target_weight": NUMBER,
     },
     lambda _, it: (
         it.session_id,
@@ -65,6 +66,7 @@ DECISIONS: FactTable[Decision] = FactTable(
         it.latency_ms,
         it.error,
         it.note,
+        it.target_weight,
     ),
 )
 

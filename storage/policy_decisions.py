@@ -39,7 +39,8 @@ def decisions_of(connection: Connection, session_id: str) -> list[Decision]:
     """What was decided in the session, HOLD included, by bar and symbol."""
     found = connection.rows(
         """
-        SELECT session_id, bar_time, symbol, action, target_quantity, confidence, latency_ms, error, note
+        SELECT session_id, bar_time, symbol, action, target_quantity, confidence, latency_ms, error, note,
+               target_weight
         FROM decisions WHERE session_id = ? ORDER BY bar_time, symbol
         """,
         [session_id],

@@ -26,6 +26,8 @@ from trading.policy_records import (
     require_promotable,
 )
 
+_STAGES = frozenset(Stage)
+"""A row of somebody else's at another stage is none of ours."""
 _TRIES = 50
 _PAUSE_SECONDS = 0.01
 _COLUMNS = "fingerprint, name, version, kind, stage, path, created_at, registered_at, metrics, manifest"
@@ -149,11 +151,12 @@ def promote(
     reason: str,
     gate: Mapping[str, Any] | None,
     over: str | None,
+    seen_at: Stage,
 ) -> Succession:
     """Make the policy champion at ``to``; whoever was is archived. Nothing is changed where this raises.
 
-    ``over`` is the champion that the gate compared with (None: there was none). Raises ``NotPromoted`` where it is another
-    by now, ``ConfigurationError`` where the policy cannot come to the stage at all.
+    ``over`` is the champion that the gate compared with (None: there was none), ``seen_at`` the stage that the policy was at then. Raises
+    ``NotPromoted`` where either is another by now, ``ConfigurationError`` where the policy cannot come to the stage at all.
     """
     asked = policy(connection, fingerprint)
     name, whole = asked.name, asked.fingerprint
@@ -161,6 +164,11 @@ def promote(
     def change() -> tuple[PolicyRecord, PolicyRecord | None]:
         read = _within(connection)
         [record] = _found(read, "fingerprint = ?", [whole])
+        if record.stage is not seen_at:
+            raise NotPromoted(
+                f"{whole} is at {record.stage} by now, and was at {seen_at} when the gate looked at it: somebody has moved it. Promote again "
+                f"if it should come to {to} all the same."
+            )
         require_promotable(record, to)
         before = _champion(read, name, to)
         if (before and before.fingerprint) != over:
@@ -235,7 +243,7 @@ def _found(read: Rows, condition: str, parameters: Sequence[object]) -> list[Pol
     found = read(
         f"SELECT {_COLUMNS} FROM policies WHERE {condition} ORDER BY name, registered_at DESC, fingerprint", parameters
     )
-    return [_record_of(row) for row in found]
+    return [_record_of(row) for row in found if row[4] in _STAGES]
 
 
 def _record_of(row: tuple[Any, ...]) -> PolicyRecord:

@@ -36,9 +36,10 @@ def _decisions(block: ReplayBlock) -> pa.Table:
     rows, columns = np.nonzero(block.present)
     count = len(rows)
     told: dict[str, pa.Array] = {}
-    if block.confidence is not None:
-        confidence = block.confidence[rows, columns]
-        told["confidence"] = pa.array(confidence, mask=np.isnan(confidence))
+    for name, numbers in (("confidence", block.confidence), ("target_weight", block.target_weight)):
+        if numbers is not None:
+            said = numbers[rows, columns]
+            told[name] = pa.array(said, mask=np.isnan(said))
     for name, texts in (("error", block.errors), ("note", block.notes)):
         if texts:
             told[name] = pa.array(

@@ -3,7 +3,6 @@
 The rule: a holder that hangs keeps nobody. What is asked of it runs on a thread of its own, and what comes too late is let go.
 """
 
-import getpass
 import queue
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from storage.handed_in import answer_to, hand_in
+from tasks.operators import operator_name
 from trading.errors import ConfigurationError, OpenbellError, StoreBusy, StoreError
 from trading.operator_requests import OperatorRequest, RequestKind
 
@@ -45,7 +45,7 @@ def within(seconds: float, call: Callable[[], _T]) -> _T:
 
 def handed_in(path: Path, kind: RequestKind, arguments: Mapping[str, Any], seconds: float) -> OperatorRequest:
     """The request, committed at the holder's. Raises ``StoreError`` where nobody has taken it within the time."""
-    asked_by, at = getpass.getuser(), datetime.now(UTC)
+    asked_by, at = operator_name(), datetime.now(UTC)
     return within(seconds, lambda: hand_in(path, kind, arguments, asked_by, at))
 
 

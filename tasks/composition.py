@@ -19,7 +19,7 @@ from storage.door import open_door
 from storage.questions import accounts_of
 from storage.runners import this_runner
 from storage.store import Store, open_store
-from tasks.policy_composition import as_it_began, assemble_policy, build_policy, under_its_name
+from tasks.policy_composition import as_it_began, assemble_policy, assemble_shadow, build_policy, under_its_name
 from trading.account_at_rest import reconciler_at_rest
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
@@ -201,8 +201,7 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         hours = calendar.hours(day)
         begun = session_id(day, account, settings.strategy)
         policy = assemble_policy(as_it_began(settings, store, begun), settings, store)
-        beside = settings.policy.shadow
-        shadow = None if beside is None else assemble_policy(beside, settings, store)
+        shadow = assemble_shadow(settings, store, begun)
         wall = WallClock()
         clock = AttentiveClock(_clock(settings, hours.opens_at), wall, _looks_up_after(settings), _ATTENDED_EVERY)
         feed = _feed(settings, kind, calendar, clock, bars)

@@ -5,7 +5,7 @@ Prefect here.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -112,7 +112,7 @@ def check_decisions(
     recorded = read_from(settings.store.path, lambda store: _recorded(store, session_id, policy, shadow))
     again = _decided_again(recorded)
     main, *beside = again.said
-    checked = _checked(recorded, recorded.policy, [replace(said, target_weight=None) for said in main], again.held)
+    checked = _checked(recorded, recorded.policy, main, again.held)
     return DecisionCheck(
         recorded.session,
         checked,

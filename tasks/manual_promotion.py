@@ -5,7 +5,6 @@ the replays are made, and the change is written where the champion is still the 
 """
 
 import contextlib
-import getpass
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from storage.policy_registry import champion, policies, policy, promote, rollbac
 from storage.policy_sessions import paper_record, unseen_sessions
 from storage.store import Store, open_store
 from storage.visit import read_from
+from tasks.operators import operator_name
 from tasks.policy_replays import replays
 from trading.errors import ConfigurationError, NotPromoted, OpenbellError, PolicyNotFit, StoreBusy
 from trading.policy_records import PolicyRecord, Stage, Succession, fingerprint_prefix, require_promotable
@@ -71,10 +71,11 @@ def promote_by_hand(
             asked.fingerprint,
             to,
             datetime.now(UTC),
-            getpass.getuser(),
+            operator_name(),
             reason.strip() or "the gate agreed",
             {**gate, "forced": forced},
             before.fingerprint if before else None,
+            asked.stage,
         )
     return {**answer, "replaced": done.before.fingerprint if done.before else None}
 
@@ -88,7 +89,7 @@ def rollback_by_hand(settings: Settings, name: str, stage: Stage, reason: str = 
     _require_named(name)
     with _registry(settings) as store:
         done: Succession = rollback(
-            store.connection, name, stage, datetime.now(UTC), getpass.getuser(), reason.strip() or "rolled back"
+            store.connection, name, stage, datetime.now(UTC), operator_name(), reason.strip() or "rolled back"
         )
     return {
         "policy": done.champion.fingerprint,

@@ -3,7 +3,6 @@
 The rule: whoever holds the database compares, with the book that it trades on. A visitor never repairs behind its back.
 """
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 from storage.handed_in import answer_to, hand_in
 from tasks.composition import assemble_reconciliation
+from tasks.operators import operator_name
 from trading.errors import BrokerUnavailable, ConfigurationError, StoreBusy, StoreError, Unreconciled
 from trading.operator_requests import OperatorRequest, RequestKind
 from trading.reconciliation_answer import comparison_answer
@@ -55,9 +55,7 @@ def _by_whoever_can(
             held = str(error).split(";")[0]
             arguments = {"account": account or "", "repair": repair, "claim": list(claim)}
         try:
-            request = hand_in(
-                settings.store.path, RequestKind.RECONCILE, arguments, getpass.getuser(), datetime.now(UTC)
-            )
+            request = hand_in(settings.store.path, RequestKind.RECONCILE, arguments, operator_name(), datetime.now(UTC))
         except StoreError as error:
             # Another command has it for a moment, or a session is about to open its door.
             if time.monotonic() >= patient_until:

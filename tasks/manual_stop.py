@@ -5,7 +5,6 @@ open; when nobody holds it the stop is done here.
 """
 
 import contextlib
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from storage.store import open_store
 from storage.visit import read_from
 from tasks.at_the_door import HEARD_WITHIN_SECONDS, accepted, answered, handed_in, within
 from tasks.halts_in_words import check_scope, standing, unknown_in
+from tasks.operators import operator_name
 from tasks.stop_without_session import (
     StopWanted,
     Told,
@@ -88,7 +88,7 @@ def resume_by_hand(settings: Settings, scope: str = "all", wait_seconds: float =
 
     def at_rest() -> dict[str, Any]:
         with open_store(path) as store:
-            now, user = datetime.now(UTC), getpass.getuser()
+            now, user = datetime.now(UTC), operator_name()
             cleared = store.ledger.clear_halts(scope, user, now)
             end_unfinished_stops(store, scope, user, now)
             for request in store.ledger.requests():
@@ -154,7 +154,7 @@ def _ask(wanted: StopWanted, is_late: bool) -> tuple[str, str]:
         if not is_late:
             return "", ""
         try:
-            return raise_flag(path, arguments, getpass.getuser(), datetime.now(UTC)).request_id, "flag"
+            return raise_flag(path, arguments, operator_name(), datetime.now(UTC)).request_id, "flag"
         except OSError as error:
             raise StoreError(
                 f"NOTHING WAS STOPPED: {unheard} The flag {path}.halt cannot be raised either: {error}. End the process that holds the "

@@ -1,11 +1,13 @@
 """From the settings of a policy to one that can be asked: built-in ones by name, trained ones by folder, fingerprint or stage."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from storage import policy_registry
 from storage.store import Store
 from trading.bundles.folder import Bundle, read_bundle
+from trading.calendar import TradingCalendar
 from trading.errors import ConfigurationError, PolicyNotFit
 from trading.policies.buy_and_hold import BuyAndHold
 from trading.policies.flat import Flat
@@ -13,7 +15,10 @@ from trading.policies.sma_crossover import SmaCrossover
 from trading.policy_records import PolicyRecord, Stage
 from trading.policy_settings import PolicyChoice
 from trading.ports import Policy
+from trading.sessions import SessionRecord
 from trading.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _POLICIES: dict[str, Callable[..., Policy]] = {
     "flat": Flat,
@@ -79,7 +84,12 @@ def asked_on_its_own_bars(bundle: Bundle) -> Policy:
     """The bundle's policy for the bars that it was trained on; raises ``PolicyNotFit``."""
     from trading.policies.bundle_policy import load_policy
 
-    return load_policy(bundle, bundle.manifest.timeframe, bundle.manifest.exchange)
+    manifest = bundle.manifest
+    try:
+        TradingCalendar(manifest.exchange, manifest.trained_until.date())
+    except ConfigurationError as error:
+        raise PolicyNotFit(f"The policy {bundle.fingerprint} was trained on bars of no exchange: {error}") from error
+    return load_policy(bundle, manifest.timeframe, manifest.exchange)
 
 
 def assemble_policy(choice: PolicyChoice, settings: Settings, store: Store | None) -> Policy:
@@ -100,13 +110,47 @@ def under_its_name(settings: Settings, store: Store | None) -> Settings:
 
 def as_it_began(settings: Settings, store: Store, session_id: str) -> PolicyChoice:
     """The choice that a session has to go on with: a stage may have another policy by now than when the session began."""
-    choice, found = settings.policy, store.ledger.find_session(session_id)
-    if choice.stage is None or found is None or found.last_bar_time is None:
+    found = _begun(store, session_id)
+    return settings.policy if found is None else _still(settings.policy, found.policy_fingerprint, store)
+
+
+def assemble_shadow(settings: Settings, store: Store, session_id: str) -> Policy | None:
+    """The policy that watches, None without one.
+
+    Raises as ``assemble_policy`` does, before a session has begun; one that goes on does so without a shadow that is not to be had any
+    more, because it may hold positions.
+    """
+    choice = settings.policy.shadow
+    if choice is None:
+        return None
+    begun = _begun(store, session_id)
+    if begun is None:
+        return assemble_policy(choice, settings, store)
+    [(watched,)] = store.connection.rows(
+        "SELECT max(fingerprint) FROM shadow_decisions WHERE session_id = ?", [session_id]
+    )
+    try:
+        return assemble_policy(_still(choice, watched, store), settings, store)
+    except (ConfigurationError, PolicyNotFit) as error:
+        _log.warning("session_id=%s goes on without its shadow: %s", session_id, error)
+        return None
+
+
+def _begun(store: Store, session_id: str) -> SessionRecord | None:
+    """The session, where it has decided or ordered anything yet."""
+    found = store.ledger.find_session(session_id)
+    if found is None or found.last_bar_time is not None:
+        return found
+    [(ordered,)] = store.connection.rows("SELECT count(*) FROM orders WHERE session_id = ?", [session_id])
+    return found if ordered else None
+
+
+def _still(choice: PolicyChoice, fingerprint: str | None, store: Store) -> PolicyChoice:
+    """The policy of this fingerprint where a stage was meant and it is registered; else the choice as it is."""
+    if choice.stage is None:
         return choice
     known = [record.fingerprint for record in policy_registry.policies(store.connection, choice.name)]
-    if found.policy_fingerprint not in known:
-        return choice
-    return PolicyChoice(bundle=found.policy_fingerprint)
+    return PolicyChoice(bundle=fingerprint) if fingerprint in known else choice
 
 
 def _record(choice: PolicyChoice, store: Store) -> PolicyRecord:

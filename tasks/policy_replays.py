@@ -173,7 +173,8 @@ def _settings_of(policy: PolicyRecord | str, window: UnseenWindow, settings: Set
     """The settings with the policy and the bars of the window in their places."""
     chosen: dict[str, Any] = {"parameters": {}, "stage": None, "shadow": None}
     if isinstance(policy, str):
-        chosen |= {"name": policy, "bundle": None}
+        # A yardstick has no confidence to be asked for.
+        chosen |= {"name": policy, "bundle": None, "minimum_confidence": None}
     else:
         chosen |= {"name": policy.name, "bundle": policy.fingerprint}
     traded = {"timeframe": window.timeframe, "exchange": window.exchange, "strategy": _ACCOUNT}

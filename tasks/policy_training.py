@@ -6,7 +6,6 @@ checkpoints of agents.
 """
 
 import contextlib
-import getpass
 import hashlib
 import json
 import os
@@ -24,6 +23,7 @@ from storage.policy_registry import policies, register
 from storage.store import open_store
 from storage.visit import read_from
 from tasks.clean_history import clean_history
+from tasks.operators import operator_name
 from tasks.policy_composition import build_policy, policy_of
 from tasks.policy_replays import PolicyReplay, replay_policy
 from trading.bar_validation import BarsRefused
@@ -305,7 +305,7 @@ def _register(settings: Settings, facts: BundleFacts, at: datetime) -> PolicyRec
     while True:
         try:
             with open_store(settings.store.path) as store:
-                return register(store.connection, facts, at, getpass.getuser())
+                return register(store.connection, facts, at, operator_name())
         except StoreBusy as error:
             if time.monotonic() >= deadline:
                 raise StoreBusy(

@@ -4,7 +4,6 @@ The rule: the halt is committed before any broker is asked, so that no session t
 """
 
 import contextlib
-import getpass
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from storage.questions import accounts_of
 from storage.store import Store
 from tasks.composition import StopDesk, account_in, assemble_stop
 from tasks.halts_in_words import accounts_in, standing, unknown_in
+from tasks.operators import operator_name
 from trading.calendar import TradingCalendar
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop
@@ -133,7 +133,7 @@ class _Stopping:
         begun = next((stop for stop in ledger.unfinished_stops(account) if stop.stop_id == stop_id), None)
         if begun is None:
             wanted = self.wanted
-            stop = Stop(stop_id, account, "", self.scope, wanted.reason, wanted.flatten, getpass.getuser(), now)
+            stop = Stop(stop_id, account, "", self.scope, wanted.reason, wanted.flatten, operator_name(), now)
             before: Sequence[StopStep] = ()
             if self.halt is None:
                 before = [StopStep(stop_id, 1, now, StopAction.HALT, True, "no session is on: none takes new risk")]

@@ -86,7 +86,6 @@ def compare_decisions(recorded: Sequence[Said], again: Sequence[Said]) -> Decisi
 
 def said_in(decision: Decision | ShadowDecision) -> Said:
     """A recorded row as it is compared."""
-    weight = decision.target_weight if isinstance(decision, ShadowDecision) else None
     return Said(
         decision.bar_time,
         decision.symbol,
@@ -94,7 +93,7 @@ def said_in(decision: Decision | ShadowDecision) -> Said:
         decision.confidence,
         decision.error,
         decision.note,
-        weight,
+        decision.target_weight,
     )
 
 

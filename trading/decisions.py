@@ -1,6 +1,5 @@
 """What is decided on a bar, what risk said of it, and what the account was worth: the facts of one bar as values."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +12,10 @@ class Action(StrEnum):
     BUY = "BUY"
     SELL = "SELL"
     HOLD = "HOLD"
+
+
+MAX_WEIGHT = 10.0
+"""Largest target weight of either sign: more of an account than any broker lends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,15 @@ class Signal:
             return
         weight = float(self.target_weight)
         object.__setattr__(self, "target_weight", weight)
-        if not math.isfinite(weight):
-            raise ValueError(f"target weight {weight} is not a fraction of equity")
+        if not abs(weight) <= MAX_WEIGHT:
+            raise ValueError(f"target weight {weight} is not a fraction of equity, or beyond {MAX_WEIGHT}")
         if self.action is not (Action.BUY if weight > 0 else Action.SELL):
             raise ValueError(f"{self.action} does not go with a target weight of {weight}")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A signal with the position it asks for. ``target_quantity`` is signed whole shares; ``note`` as in ``Signal``."""
+    """A signal with the position it asks for. ``target_quantity`` is signed whole shares; ``note`` and ``target_weight`` as in ``Signal``."""
 
     session_id: str
     bar_time: datetime
@@ -67,6 +70,7 @@ class Decision:
     latency_ms: float
     error: str | None
     note: str | None = None
+    target_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

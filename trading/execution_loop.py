@@ -137,6 +137,12 @@ class ExecutionLoop:
         router.may_place = self.gate.require_approved
         router.may_amend = self.gate.may_amend
 
+    def warm_up(self) -> None:
+        """Let the policies take in the warmup, before the open and on nobody's time."""
+        for watch in (self.watch, self.shadow):
+            if watch is not None:
+                watch.warm_up(self._settings.session.symbols, self._loader.window)
+
     # Observing
 
     def register_hook(self, event: str, callback: Callback) -> None:
@@ -326,6 +332,7 @@ class ExecutionLoop:
                     decided.latency_ms,
                     signal.error,
                     signal.note,
+                    signal.target_weight,
                 )
             )
             self._last_action[symbol] = signal.action

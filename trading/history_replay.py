@@ -77,8 +77,8 @@ class _Panel:
     """One session's bars of all symbols, side by side: N moments x S symbols; ``close`` is carried over absences.
 
     ``first`` is each symbol's row in its own history at the panel's first moment, ``upto[n, s]`` how many of its bars
-    came up to and including moment n. ``confidence`` is NaN where there is none; ``errors`` and ``notes`` are texts by row and
-    column. A policy that is asked bar by bar fills in what it says as the session goes.
+    came up to and including moment n. ``confidence`` and ``weight`` are NaN where there is none; ``errors`` and ``notes`` are texts by row
+    and column. A policy that is asked bar by bar fills in what it says as the session goes.
     """
 
     time: Column
@@ -86,6 +86,7 @@ class _Panel:
     close: Column
     action: NDArray[np.int8]
     confidence: NDArray[np.float64]
+    weight: NDArray[np.float64]
     errors: dict[tuple[int, int], str]
     notes: dict[tuple[int, int], str]
     first: tuple[int, ...]
@@ -426,6 +427,7 @@ class HistoryReplay:
             signal = heard[symbol]
             panel.action[row, column] = _CODES[signal.action]
             panel.confidence[row, column] = math.nan if signal.confidence is None else signal.confidence
+            panel.weight[row, column] = math.nan if signal.target_weight is None else signal.target_weight
             for texts, text in ((panel.errors, signal.error), (panel.notes, signal.note)):
                 texts.pop((row, column), None)
                 if text is not None:
@@ -485,7 +487,7 @@ class HistoryReplay:
         present = np.zeros(shape, dtype=np.bool_)
         close = np.zeros(shape, dtype=np.int64)
         action = np.zeros(shape, dtype=np.int8)
-        confidence = np.full(shape, math.nan)
+        confidence, weight = np.full(shape, math.nan), np.full(shape, math.nan)
         errors: dict[tuple[int, int], str] = {}
         notes: dict[tuple[int, int], str] = {}
         for column, (symbol, span) in enumerate(zip(self._symbols, spans, strict=True)):
@@ -504,7 +506,7 @@ class HistoryReplay:
             self._last_close = close[-1]
         starts = tuple(first for first, _ in spans)
         upto: Column = np.cumsum(present, axis=0)
-        return _Panel(moments, present, close, action, confidence, errors, notes, starts, upto)
+        return _Panel(moments, present, close, action, confidence, weight, errors, notes, starts, upto)
 
     def _record(self, hours: TradingHours) -> SessionRecord:
         settings = self._settings
@@ -548,7 +550,8 @@ class HistoryReplay:
                 columns.realized,
                 columns.unrealized,
                 (highest - equity) / np.maximum(highest, 1),
-                None if np.isnan(panel.confidence).all() else panel.confidence,
+                _unless_none(panel.confidence),
+                _unless_none(panel.weight),
                 panel.errors,
                 panel.notes,
             )
@@ -561,6 +564,10 @@ class HistoryReplay:
         pending, self._pending = self._pending, _Pending()
         pending.entries.marks = self._tracker.held_prices()
         return partial(self._ledger.commit_replay, pending.sessions, pending.entries)
+
+
+def _unless_none(numbers: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    return None if np.isnan(numbers).all() else numbers
 
 
 def _changes_something(action: int, expected: int, allow_short: bool) -> bool:

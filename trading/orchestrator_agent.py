@@ -260,6 +260,7 @@ class OrchestratorAgent:
         if findings:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=findings))
         self.loop.gate.bars_kept = self.live_data_loader.bars_kept
+        self.loop.warm_up()
         return findings
 
     def reconcile(self, stage: str) -> list[Discrepancy]:

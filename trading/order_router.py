@@ -174,10 +174,12 @@ class OrderRouter:
         """The signed shares that ``weight`` of equity asks for, rounded towards zero.
 
         Never short where that is not allowed. What is held or ordered in that direction already, and is off by no more than the
-        band of the settings, is kept as it is. Raises ``CannotSize`` without a price.
+        band of the settings, is kept as it is. Raises ``CannotSize`` without a price, or without equity.
         """
         if price is None or not price > 0:
             raise CannotSize(f"no price for {symbol}")
+        if not equity > 0:
+            raise CannotSize(f"equity is {equity}, and a weight is a fraction of it")
         # A weight is a model's float; from here on everything is exact again.
         target = int(Decimal(repr(weight)) * equity / price)
         if not self._settings.allow_short:

@@ -4,6 +4,7 @@ A failed decision holds and says why. Too many of a symbol in a row, and the ses
 until a person says otherwise.
 """
 
+import itertools
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from trading.decisions import Action, Decision, Halt, Signal
 from trading.policy_settings import PolicySettings
-from trading.ports import HistorySignals, Holdings, MarketWindow, Policy, Trained
+from trading.ports import HistorySignals, Holdings, MarketWindow, Policy, Trained, WarmingUp
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
 
 _log = logging.getLogger(__name__)
@@ -63,8 +64,19 @@ class PolicyWatch:
 
     def take_up(self, decisions: Iterable[Decision]) -> None:
         """Count the failures of a session that goes on; its decisions in the order of their bars."""
-        for decision in decisions:
-            self._count(decision.symbol, decision.error)
+        for _, of_bar in itertools.groupby(decisions, lambda decision: decision.bar_time):
+            for decision in of_bar:
+                self._count(decision.symbol, decision.error)
+            if max(self._failures.values(), default=0) >= self._most_failures:
+                self._failures.clear()  # the halt that came of it was made then
+
+    def warm_up(self, symbols: Sequence[str], window: MarketWindow) -> None:
+        """Let the policy take in what the window shows before the first bar; what goes wrong will show when it is asked."""
+        if isinstance(self.policy, WarmingUp):
+            try:
+                self.policy.warm_up(window, symbols)
+            except Exception:  # noqa: BLE001 - a failed model means no order, and no stopped session
+                _log.exception("warmup of the policy failed policy=%s", self.policy.name)
 
     def hear(self, symbols: Sequence[str], window: MarketWindow, holdings: Holdings, bar_time: datetime) -> Heard:
         """The policy's word on each of ``symbols`` at the window's newest bar, which is that of ``bar_time``."""
@@ -100,7 +112,7 @@ class PolicyWatch:
             heard = {symbol: _heard(said.get(symbol)) for symbol in symbols}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
             _log.exception("policy failed bar_time=%s policy=%s", bar_time.isoformat(), self.policy.name)
-            heard = dict.fromkeys(symbols, _failed(f"{type(error).__name__}: {error}"))
+            heard = dict.fromkeys(symbols, _failed(_in_words(error)))
         latency_ms = (time.perf_counter() - started) * 1000
         if self._budget_ms is not None and latency_ms > self._budget_ms:
             late = f"the decision took {latency_ms:.0f} ms, and policy.decision_budget_ms is {self._budget_ms:g}"
@@ -133,7 +145,10 @@ def fit_until(policy: Policy, settings: PolicySettings) -> datetime | None:
     """The last bar that the policy may be asked about before it is too old; None where it never is."""
     if settings.max_age_days is None or not isinstance(policy, Trained):
         return None
-    return policy.trained_until + timedelta(days=settings.max_age_days)
+    try:
+        return policy.trained_until + timedelta(days=settings.max_age_days)
+    except OverflowError:  # from beyond the end of the calendar
+        return None
 
 
 def held_back(signal: Signal, minimum_confidence: float | None) -> Signal:
@@ -189,7 +204,15 @@ def too_little_confidence(action: Action, confidence: float, minimum: float) -> 
 
 
 def _failed(error: str) -> Signal:
-    return Signal(Action.HOLD, error=error[:_MOST_LETTERS])
+    # What cannot be written down would end the session instead of this decision.
+    return Signal(Action.HOLD, error=error[:_MOST_LETTERS].encode("utf-8", "replace").decode())
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - an exception that cannot even be told
+        return type(error).__name__
 
 
 def _heard(signal: Signal | None) -> Signal:

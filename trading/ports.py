@@ -347,6 +347,15 @@ class Trained(Protocol):
 
 
 @runtime_checkable
+class WarmingUp(Protocol):
+    """A policy that has something to work out of its warmup, and better before the open than on the first bar."""
+
+    def warm_up(self, window: MarketWindow, symbols: Sequence[str]) -> None:
+        """Take in what ``window`` shows of ``symbols``; decides nothing. Not having been asked changes no decision."""
+        ...
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A policy with a memory that goes from bar to bar, and has to survive a restart."""
 
@@ -364,8 +373,8 @@ class ReplayBlock:
     """Decisions and equity of many consecutive bars as columns: what a replay commits instead of rows.
 
     ``bar_time`` has N rows in microseconds; ``present``, ``action`` (1, 0, -1) and ``target`` are N x S over
-    ``symbols``; the money columns are N micros; ``drawdown`` is N fractions. ``confidence`` is N x S with NaN for none, or None;
-    ``errors`` and ``notes`` are texts by row and column.
+    ``symbols``; the money columns are N micros; ``drawdown`` is N fractions. ``confidence`` and
+    ``target_weight`` are N x S with NaN for none, or None; ``errors`` and ``notes`` are texts by row and column.
     """
 
     session_id: str
@@ -380,6 +389,7 @@ class ReplayBlock:
     unrealized_pnl: Column
     drawdown: NDArray[np.float64]
     confidence: NDArray[np.float64] | None = None
+    target_weight: NDArray[np.float64] | None = None
     errors: Mapping[tuple[int, int], str] = field(default_factory=dict)
     notes: Mapping[tuple[int, int], str] = field(default_factory=dict)
 

@@ -46,7 +46,7 @@ def decisions(
 ) -> None:
     """Decide a recorded session again, bar by bar as it was done live, and compare with what was recorded.
 
-    Nothing is traded or written. Compared are action, confidence (to 1e-9), error and note. Ends with 1 where any row differs.
+    Nothing is traded or written. Compared are action, confidence and target weight (to 1e-9), error and note. Ends with 1 where any row differs.
     """
     known: dict[str, Any] = {"session_id": session_id}
     with failures_told(as_json, known):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from trading.errors import ConfigurationError
+from trading.policy_settings import BUILT_IN
 from trading.settings import Settings, load_settings
 
 SETTINGS_FILE = Path("openbell.toml")
@@ -91,7 +92,11 @@ def policy_asked(
 ) -> dict[str, Any]:
     """Options for ``settings_from`` from the policy a person names: a folder or a fingerprint is a bundle, else it is a name."""
     is_bundle = policy is not None and (
-        "/" in policy or "\\" in policy or "@" in policy or policy in (".", "..") or Path(policy).is_dir()
+        "/" in policy
+        or "\\" in policy
+        or "@" in policy
+        or policy in (".", "..")
+        or (stage is None and policy not in BUILT_IN and Path(policy).is_dir())
     )
     bundle = policy if is_bundle else None
     # A folder is one by its slash, wherever it is read again.

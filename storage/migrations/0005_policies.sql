@@ -52,7 +52,9 @@ COMMENT ON COLUMN policy_stages.reason IS 'A person''s words, or what brought th
 COMMENT ON COLUMN policy_stages.gate IS 'What the gate compared, what it found, and whether it was overridden; NULL where none was asked.';
 
 ALTER TABLE decisions ADD COLUMN note VARCHAR;
-COMMENT ON COLUMN decisions.note IS 'Why the decision is not what the policy said (confidence, cooldown, changes of mind); NULL otherwise.';
+COMMENT ON COLUMN decisions.note IS 'Why the decision is not what the policy said first (too little confidence); NULL otherwise.';
+ALTER TABLE decisions ADD COLUMN target_weight DOUBLE;
+COMMENT ON COLUMN decisions.target_weight IS 'The position that was asked for as a signed fraction of equity; NULL where the policy says words only.';
 
 CREATE TABLE shadow_decisions (
     session_id    VARCHAR NOT NULL,

@@ -39,7 +39,14 @@ def registered(store: Store, facts: Facts, *digits: str) -> list[PolicyRecord]:
     return [register(store.connection, facts(one), at(place), "ada") for place, one in enumerate(digits)]
 
 
-def promoted(store: Store, digits: str, to: Stage = Stage.PAPER, minute: int = 10, over: str | None = None) -> None:
+def promoted(
+    store: Store,
+    digits: str,
+    to: Stage = Stage.PAPER,
+    minute: int = 10,
+    over: str | None = None,
+    seen_at: Stage | None = None,
+) -> None:
     replaced = None if over is None else f"trend@{over.ljust(16, '0')}"
     promote(
         store.connection,
@@ -50,6 +57,7 @@ def promoted(store: Store, digits: str, to: Stage = Stage.PAPER, minute: int = 1
         "better",
         {"promotes": True},
         replaced,
+        seen_at or policy(store.connection, f"trend@{digits.ljust(16, '0')}").stage,
     )
 
 
@@ -144,7 +152,7 @@ def test_policies_of_other_names_keep_their_champions(store: Store, bundle_facts
     registered(store, bundle_facts, "a")
     register(store.connection, bundle_facts("b", name="other"), at(1), "ada")
     promoted(store, "a")
-    promote(store.connection, "other@b000000000000000", Stage.PAPER, at(2), "ada", "", None, None)
+    promote(store.connection, "other@b000000000000000", Stage.PAPER, at(2), "ada", "", None, None, Stage.CANDIDATE)
     assert stages(store) == {"a": "paper", "b": "paper"}
     assert champion(store.connection, "nobody", Stage.PAPER) is None
 
@@ -239,7 +247,9 @@ def test_of_many_who_promote_at_once_one_becomes_champion(path: Path, bundle_fac
         connection = Connection(path)
         try:
             ready.wait(30)
-            promote(connection, f"trend@{mine.ljust(16, '0')}", Stage.PAPER, at(30), mine, "", None, None)
+            promote(
+                connection, f"trend@{mine.ljust(16, '0')}", Stage.PAPER, at(30), mine, "", None, None, Stage.CANDIDATE
+            )
             outcomes.append(mine)
         except NotPromoted:
             outcomes.append("refused")
@@ -269,7 +279,7 @@ def test_of_many_names_that_change_at_once_all_change(path: Path, bundle_facts: 
         connection = Connection(path)
         try:
             ready.wait(30)
-            promote(connection, f"{name}@a000000000000000", Stage.PAPER, at(1), name, "", None, None)
+            promote(connection, f"{name}@a000000000000000", Stage.PAPER, at(1), name, "", None, None, Stage.CANDIDATE)
         finally:
             connection.close()
 

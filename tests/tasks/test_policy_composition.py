@@ -29,7 +29,7 @@ def champions(tmp_path: Path, *facts: BundleFacts) -> None:
         over = None
         for one in facts:
             register(store.connection, one, NOW, "ada")
-            promote(store.connection, one.fingerprint, Stage.PAPER, NOW, "ada", "a test", None, over)
+            promote(store.connection, one.fingerprint, Stage.PAPER, NOW, "ada", "a test", None, over, Stage.CANDIDATE)
             over = one.fingerprint
 
 
@@ -92,7 +92,17 @@ def test_a_session_that_stopped_goes_on_with_the_policy_it_began_with(tmp_path: 
         desk.agent.run_session(stop_after(20))
     with open_store(tmp_path / "l.duckdb") as store:
         register(store.connection, second, NOW, "ada")
-        promote(store.connection, second.fingerprint, Stage.PAPER, NOW, "ada", "better", None, first.fingerprint)
+        promote(
+            store.connection,
+            second.fingerprint,
+            Stage.PAPER,
+            NOW,
+            "ada",
+            "better",
+            None,
+            first.fingerprint,
+            Stage.CANDIDATE,
+        )
     with assemble(wanted, date(2026, 1, 5)) as desk:
         summary = desk.agent.run_session()
         [[fingerprint]] = desk.store.connection.rows("SELECT policy_fingerprint FROM sessions")

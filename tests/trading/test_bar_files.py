@@ -71,7 +71,7 @@ def test_usual_column_names_are_understood_in_any_case(csv: Path, header: str) -
 
 def test_a_zipped_csv_reads_like_a_plain_one(tmp_path: Path) -> None:
     path = tmp_path / "bars.csv.gz"
-    path.write_bytes(gzip.compress(b"timestamp,open,high,low,close\n2011-01-18T14:30:00Z,1,2,0.5,1\n"))
+    path.write_bytes(gzip.compress(b"timestamp,open,high,low,close\n2011-01-18T14:30:00Z,1,2,0.5,1\n", mtime=0))
     assert spy(path).low.tolist() == [500_000]
 
 
@@ -293,7 +293,7 @@ def test_minutes_with_holes_are_still_minutes(csv: Path) -> None:
         ("text.parquet", b"timestamp,open,high,low,close\n1,1,1,1,1\n" * 9, "cannot be read as Parquet"),
         (
             "cut.csv.gz",
-            gzip.compress(b"timestamp,open,high,low,close\n" + b"1295361000,1,1,1,1\n" * 99)[:-20],
+            gzip.compress(b"timestamp,open,high,low,close\n" + b"1295361000,1,1,1,1\n" * 99, mtime=0)[:-20],
             "cannot be read as CSV",
         ),
         ("ragged.csv", b"timestamp,open,high,low,close\n1295361000,1,1,1,1\n1295361060,1\n", "cannot be read as CSV"),

@@ -47,7 +47,8 @@ WIDE = {
 QUESTIONS = {
     "sessions": """SELECT session_id, session_date, mode, state, last_bar_time, policy_fingerprint, starting_equity,
         starting_realized_pnl FROM sessions ORDER BY session_id""",
-    "decisions": """SELECT session_id, bar_time, symbol, action, target_quantity, round(confidence, 8), error, note
+    "decisions": """SELECT session_id, bar_time, symbol, action, target_quantity, round(confidence, 8), error, note,
+        round(target_weight, 8)
         FROM decisions
         ORDER BY bar_time, symbol""",
     "risk_checks": "SELECT * FROM risk_checks ORDER BY bar_time, symbol, rule, client_order_id, reason",

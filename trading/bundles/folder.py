@@ -22,6 +22,7 @@ from trading.errors import ConfigurationError, PolicyNotFit
 
 MAX_MANIFEST_BYTES = 8 * 2**20
 MAX_FILE_BYTES = 512 * 2**20
+MAX_DEPTH = 32
 
 _FINGERPRINT_DIGITS = 16
 
@@ -79,9 +80,13 @@ def read_bundle(folder: Path) -> Bundle:
     strange = sorted({path.name for path in folder.iterdir()} - {MANIFEST_FILE, *manifest.files})
     if strange:
         raise PolicyNotFit(
-            f"The bundle {folder} holds {', '.join(strange[:5])}, which its manifest does not know: somebody has changed it."
+            f"The bundle {folder} holds {', '.join(strange[:5])}, which its manifest does not know. Delete what "
+            "does not belong there, or take the bundle from where it was made."
         )
-    files = {name: _read_file(folder, name, MAX_FILE_BYTES) for name in manifest.files}
+    files = {
+        name: _read_file(folder, name, MAX_MANIFEST_BYTES if name == GOLDEN_FILE else MAX_FILE_BYTES)
+        for name in manifest.files
+    }
     for name, expected in manifest.files.items():
         found = hashlib.sha256(files[name]).hexdigest()
         if found != expected:
@@ -118,6 +123,12 @@ def _document(content: bytes, folder: Path) -> Mapping[str, object]:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PolicyNotFit(f"A file of the bundle {folder} is not JSON: {error}. Was it cut short?") from error
+    if _depth(document) > MAX_DEPTH:
+        raise PolicyNotFit(f"A file of the bundle {folder} is nested deeper than {MAX_DEPTH} levels, which none is.")
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise PolicyNotFit(f"A file of the bundle {folder} holds text that is none: {error.reason}.") from error
     if not isinstance(document, dict):
         raise PolicyNotFit(f"A file of the bundle {folder} is no bundle's: it holds no object.")
     if document.get("format", BUNDLE_FORMAT) != BUNDLE_FORMAT:
@@ -125,6 +136,14 @@ def _document(content: bytes, folder: Path) -> Mapping[str, object]:
             f"The bundle {folder} has the format {document['format']!r}, and this version reads format {BUNDLE_FORMAT}."
         )
     return document
+
+
+def _depth(value: object, above: int = 0) -> int:
+    """How many levels deep it is nested, counted no further than is allowed."""
+    if above > MAX_DEPTH or not isinstance(value, dict | list):
+        return above
+    inside = value.values() if isinstance(value, dict) else value
+    return max((_depth(one, above + 1) for one in inside if isinstance(one, dict | list)), default=above + 1)
 
 
 def _parse(model: type[_Model], document: Mapping[str, object], path: Path) -> _Model:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from trading.bars import Timeframe
-from trading.decisions import Action
+from trading.decisions import MAX_WEIGHT, Action
 from trading.features.spec import FeatureSpec
 from trading.setting_types import Name, Section, Symbol
 
@@ -22,7 +22,9 @@ PolicyKind = Literal["classifier", "regressor", "ppo", "a2c", "dqn", "recurrent_
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Weight = Annotated[float, Field(ge=-10, le=10)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+# Strict: true is no weight of one.
+Weight = Annotated[float, Field(strict=True, ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
 
 
 class TrainingWindow(Section):
@@ -42,10 +44,10 @@ class TrainingWindow(Section):
 class Scaling(Section):
     """Standardising before the model, as VecNormalize does it: ``clip((x - mean) / sqrt(variance + epsilon), -limit, limit)``."""
 
-    mean: tuple[float, ...]
-    variance: tuple[float, ...]
-    epsilon: float = 1e-8
-    limit: float = 10.0
+    mean: tuple[Number, ...]
+    variance: tuple[Annotated[Number, Field(ge=0)], ...]
+    epsilon: Annotated[Number, Field(gt=0)] = 1e-8
+    limit: Annotated[Number, Field(gt=0)] = 10.0
 
 
 class Choice(Section):
@@ -60,8 +62,8 @@ class Bands(Section):
     """The model's one number (a predicted return, as a fraction) is compared with two levels; between them it holds."""
 
     kind: Literal["bands"] = "bands"
-    sell_below: float
-    buy_above: float
+    sell_below: Number
+    buy_above: Number
 
     @model_validator(mode="after")
     def _in_order(self) -> "Bands":
@@ -74,7 +76,7 @@ class TargetWeight(Section):
     """The model's one number is a target weight, after ``scale`` and limits: a signed fraction of equity."""
 
     kind: Literal["target_weight"] = "target_weight"
-    scale: float = 1.0
+    scale: Number = 1.0
     lowest: Weight
     highest: Weight
 
@@ -155,6 +157,6 @@ class Golden(Section):
     """
 
     features: tuple[str, ...]
-    observations: tuple[tuple[float, ...], ...]
-    scores: tuple[tuple[float, ...], ...]
+    observations: tuple[tuple[Number, ...], ...]
+    scores: tuple[tuple[Number, ...], ...]
     actions: tuple[Action | float, ...]

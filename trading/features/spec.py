@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from trading.setting_types import Section
 
@@ -15,5 +15,5 @@ class FeatureSpec(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
     """Name of the feature, for example rsi."""
-    parameters: dict[str, int | float] = Field(default_factory=dict)
+    parameters: dict[str, StrictInt | StrictFloat] = Field(default_factory=dict)
     """Its parameters, for example {bars = 14}; those not given have their defaults."""

@@ -26,7 +26,7 @@ from trading.policies.scoring import Rows, Scorer, States
 from trading.ports import HistorySignals, Holdings, MarketWindow
 
 _GOLDEN_TOLERANCE = 1e-5
-"""How far a score may be from the one that was written down, relative to its size: agents are trained in float32."""
+"""How far a score may be from the one that was written down, as a part of the largest of them: agents are trained in float32."""
 
 _HOLD = Signal(Action.HOLD)
 
@@ -89,13 +89,22 @@ class BundlePolicy:
             confidence[asked] = np.clip(scores.max(axis=1), 0.0, 1.0)
         return HistorySignals(action, confidence, errors)
 
-    def _row(self, window: MarketWindow, symbol: str, holdings: Holdings) -> NDArray[np.float64] | Signal:
-        """The symbol's features, or what is said of it without asking the model."""
+    def warm_up(self, window: MarketWindow, symbols: Sequence[str]) -> None:
+        """Follow the bars before the session (``trading.ports.WarmingUp``): their features are made of hundreds of bars."""
+        for symbol in symbols:
+            if window.available(symbol):
+                self._stream(symbol).row(window, symbol)
+
+    def _stream(self, symbol: str) -> FeatureStream:
         stream = self._streams.get(symbol)
         if stream is None:
             stream = self._streams[symbol] = self._features.stream()
+        return stream
+
+    def _row(self, window: MarketWindow, symbol: str, holdings: Holdings) -> NDArray[np.float64] | Signal:
+        """The symbol's features, or what is said of it without asking the model."""
         quantity = holdings.quantity(symbol)
-        row = stream.row(
+        row = self._stream(symbol).row(
             window, symbol, (quantity > 0) - (quantity < 0), holdings.unrealized_fraction(symbol) if quantity else 0.0
         )
         if row is None:
@@ -256,12 +265,16 @@ def _require_shape(bundle: Bundle, features: FeatureSet, scorer: LabelledScorer)
 def _require_golden(bundle: Bundle, scorer: Scorer) -> None:
     """The model answers its golden samples as it did when it was written."""
     golden, actions = bundle.golden, bundle.manifest.actions
-    observations, expected = np.array(golden.observations, dtype=np.float64), np.array(golden.scores, dtype=np.float64)
+    try:
+        observations, expected = (np.array(rows, dtype=np.float64) for rows in (golden.observations, golden.scores))
+    except ValueError as error:
+        raise PolicyNotFit(f"The golden samples of {bundle.fingerprint} are no table: {error}.") from error
     count = len(golden.actions)
     if not count or observations.shape != (count, scorer.inputs) or expected.shape != (count, scorer.outputs):
         raise PolicyNotFit(f"The golden samples of {bundle.fingerprint} are missing or not of the model's shape.")
     rows = scaler_of(bundle.manifest.scaling)(observations)
     scores = _in_sequence(scorer, rows) if scorer.state_size else scorer.score(rows)[0]
+    largest = float(np.abs(expected).max())
     for at, (made, written) in enumerate(zip(scores.tolist(), expected.tolist(), strict=True)):
         answer = answer_of(actions, made)
         known = golden.actions[at]
@@ -270,7 +283,7 @@ def _require_golden(bundle: Bundle, scorer: Scorer) -> None:
             if isinstance(answer, float) and isinstance(known, float)
             else answer == known
         )
-        near = np.allclose(made, written, rtol=_GOLDEN_TOLERANCE, atol=_GOLDEN_TOLERANCE)
+        near = np.allclose(made, written, rtol=0.0, atol=_GOLDEN_TOLERANCE * largest)
         if not (same and near):
             raise PolicyNotFit(
                 f"The model of {bundle.fingerprint} does not decide as it did when it was written: golden sample {at + 1} of {count} "

@@ -236,7 +236,8 @@ def test_another_model_under_the_same_manifest_is_noticed_by_its_answers(
     [
         ({"observations": [], "scores": [], "actions": []}, "golden samples of .* are missing"),
         ({"observations": [[1.0, 2.0], [1.0, 2.0]]}, "not of the model's shape"),
-        ({"scores": [[math.nan] * 3] * 2}, "golden sample 1 of 2"),
+        ({"observations": [[1.0], [1.0, 2.0]]}, "are no table"),
+        ({"scores": [[0.0] * 3] * 2}, "golden sample 1 of 2"),
     ],
 )
 def test_golden_samples_that_say_nothing_are_refused(
