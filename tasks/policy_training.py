@@ -161,11 +161,8 @@ class _SessionReplays:
 
     def built_in(self, name: str, bars: Mapping[str, BarColumns], sessions: Sequence[TradingHours]) -> PolicyReplay:
         # A yardstick says no confidence, and none can be asked of it.
-        changed: dict[str, Any] = {"policy": self._settings.policy.model_copy(update={"minimum_confidence": None})}
-        if name == "flat":
-            # It says SELL on every bar, which is only out of the market where that opens nothing.
-            changed["orders"] = self._settings.orders.model_copy(update={"allow_short": False})
-        settings = self._settings.model_copy(update=changed)
+        unasked = self._settings.policy.model_copy(update={"minimum_confidence": None})
+        settings = self._settings.model_copy(update={"policy": unasked})
         return replay_policy(build_policy(PolicyChoice(name=name)), bars, sessions, settings)
 
 

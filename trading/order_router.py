@@ -176,6 +176,8 @@ class OrderRouter:
         Never short where that is not allowed. What is held or ordered in that direction already, and is off by no more than the
         band of the settings, is kept as it is. Raises ``CannotSize`` without a price, or without equity.
         """
+        if not weight:
+            return 0
         if price is None or not price > 0:
             raise CannotSize(f"no price for {symbol}")
         if not equity > 0:

@@ -61,6 +61,21 @@ def promoted(
     )
 
 
+def test_a_policy_that_was_moved_while_the_gate_looked_at_it_is_not_promoted(store: Store, bundle_facts: Facts) -> None:
+    registered(store, bundle_facts, "a", "b")
+    promoted(store, "a")
+    promoted(store, "b", over="a", minute=11)
+    rollback(store.connection, "trend", Stage.PAPER, at(12), "ada", "it lost money")
+    with pytest.raises(NotPromoted, match="is at retired by now, and was at paper when the gate looked at it"):
+        promoted(store, "b", Stage.LIVE, minute=13, seen_at=Stage.PAPER)
+
+
+def test_a_row_of_somebody_elses_stage_is_none_of_ours(store: Store, bundle_facts: Facts) -> None:
+    registered(store, bundle_facts, "a", "b")
+    store.connection.execute("UPDATE policies SET stage = 'production' WHERE fingerprint LIKE 'trend@b%'")
+    assert [one.fingerprint for one in policies(store.connection)] == ["trend@a000000000000000"]
+
+
 def stages(store: Store) -> dict[str, str]:
     """Stage by the first digit of the fingerprint."""
     return {one.fingerprint.split("@")[1][0]: str(one.stage) for one in policies(store.connection)}

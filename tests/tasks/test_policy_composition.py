@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ import pytest
 from storage.policy_registry import promote, register
 from storage.store import open_store
 from tasks.composition import assemble
-from tasks.policy_composition import assemble_policy, under_its_name
-from trading.errors import AlreadyTraded, ConfigurationError, StoppedEarly
+from tasks.policy_composition import as_it_began, assemble_policy, under_its_name
+from trading.errors import AlreadyTraded, ConfigurationError, PolicyNotFit, StoppedEarly
 from trading.policy_records import BundleFacts, Stage
+from trading.sessions import SessionState
 from trading.settings import Settings, parse_settings
 
 Says = Callable[..., BundleFacts]
@@ -111,6 +112,66 @@ def test_a_session_that_stopped_goes_on_with_the_policy_it_began_with(tmp_path: 
         assert desk.agent.run_session().fills == 0
         said = desk.store.connection.rows("SELECT policy_fingerprint FROM sessions ORDER BY session_date")
     assert said == [(first.fingerprint,), (second.fingerprint,)]
+
+
+def test_a_session_whose_first_bar_was_interrupted_after_its_orders_goes_on_with_the_policy_that_sent_them(
+    tmp_path: Path, bundle_that_says: Says
+) -> None:
+    first, second = (bundle_that_says(tmp_path / word, word) for word in ("BUY", "SELL"))
+    champions(tmp_path, first)
+    wanted = settings(tmp_path, name="stubborn", stage="paper")
+    with assemble(wanted, date(2026, 1, 5)) as desk:
+        agent = desk.agent
+        agent.open_session()
+        agent.load_warmup_data()
+        agent.validate_data()
+        agent.reconcile("open")
+        moment, findings = next(agent.live_bars())
+        assessed = agent.assess(agent.generate_action(moment, findings))
+        agent.order_router.execute(assessed.cancels, assessed.approved, moment.bar_time + timedelta(minutes=1))
+        assert len(agent.get_open_orders()) == 1
+    with open_store(tmp_path / "l.duckdb") as store:
+        register(store.connection, second, NOW, "ada")
+        promote(
+            store.connection, second.fingerprint, Stage.PAPER, NOW, "ada", "", None, first.fingerprint, Stage.CANDIDATE
+        )
+        assert as_it_began(wanted, store, "2026-01-05.synthetic.stubborn").bundle == first.fingerprint
+
+
+def watched(tmp_path: Path, **choice: Any) -> Settings:
+    """Holds, beside a shadow, and stops after five bars."""
+    wanted = settings(tmp_path, name="buy_and_hold", shadow=choice)
+    with assemble(wanted, date(2026, 1, 5)) as desk, pytest.raises(StoppedEarly):
+        desk.agent.run_session(stop_after(5))
+    return wanted
+
+
+def test_a_session_that_holds_something_goes_on_without_a_shadow_that_is_gone(
+    tmp_path: Path, bundle_that_says: Says
+) -> None:
+    shadow = bundle_that_says(tmp_path / "shadow", "BUY")
+    wanted = watched(tmp_path, bundle=str(shadow.path))
+    (shadow.path / ".DS_Store").write_bytes(b"")
+    with assemble(wanted, date(2026, 1, 5)) as desk:
+        summary = desk.agent.run_session()
+        [[rows]] = desk.store.connection.rows("SELECT count(*) FROM shadow_decisions")
+    assert (summary.state, summary.bars, rows) == (SessionState.COMPLETED, 390, 5)
+    # A session that has not begun is refused: somebody wanted it watched.
+    with pytest.raises(PolicyNotFit, match="DS_Store"), assemble(wanted, date(2026, 1, 6)):
+        pass
+
+
+def test_a_shadow_that_was_promoted_meanwhile_goes_on_watching(tmp_path: Path, bundle_that_says: Says) -> None:
+    shadow = bundle_that_says(tmp_path / "shadow", "BUY")
+    with open_store(tmp_path / "l.duckdb") as store:
+        register(store.connection, shadow, NOW, "ada")
+    wanted = watched(tmp_path, name="stubborn", stage="candidate")
+    with open_store(tmp_path / "l.duckdb") as store:
+        promote(store.connection, shadow.fingerprint, Stage.PAPER, NOW, "ada", "", None, None, Stage.CANDIDATE)
+    with assemble(wanted, date(2026, 1, 5)) as desk:
+        desk.agent.run_session()
+        [[rows]] = desk.store.connection.rows("SELECT count(*) FROM shadow_decisions")
+    assert rows == 390
 
 
 def test_a_session_does_not_go_on_with_another_policy_that_is_named(tmp_path: Path, bundle_that_says: Says) -> None:

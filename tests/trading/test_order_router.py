@@ -37,6 +37,7 @@ from trading.orders import (
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
 from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.settings import OrderSettings, PaperSettings, SizingSettings
+from trading.sizing import CannotSize
 
 OPEN = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 SCOPE = OrderScope("2026-01-05.paper.sma", "sma", "paper", date(2026, 1, 5))
@@ -200,6 +201,48 @@ def test_where_shorts_are_allowed_selling_goes_on_below_zero(
     action: Action, position: int, target: int, side: Side | None, quantity: int
 ) -> None:
     assert Desk(allow_short=True).delta(action, position) == OrderDelta(target, side, quantity, ())
+
+
+@pytest.mark.parametrize(
+    ("weight", "position", "allow_short", "target"),
+    [
+        # A tenth of 99,950 at 100 are 99.95 shares; a part of one is not bought, on neither side.
+        (0.1, 0, False, 99),
+        (-0.1, 0, True, -99),
+        (-0.1, 0, False, 0),
+        (-0.1, 50, False, 0),
+        (0.0, 50, True, 0),
+        # The band is a tenth of the target: 90 to 108 shares are left alone, 89 and 109 are not.
+        (0.1, 90, False, 90),
+        (0.1, 89, False, 99),
+        (0.1, 108, False, 108),
+        (0.1, 109, False, 99),
+        (-0.1, -90, True, -90),
+        (0.1, -95, True, 99),
+    ],
+)
+def test_a_weight_is_a_fraction_of_equity_in_whole_shares(
+    weight: float, position: int, allow_short: bool, target: int
+) -> None:
+    router = Desk(allow_short=allow_short).router
+    assert router.weighted_target(weight, "SPY", position, Decimal(100), Decimal(99_950)) == target
+
+
+def test_what_is_on_its_way_counts_to_a_weight() -> None:
+    desk = Desk()
+    desk.place(Side.BUY, 60)
+    assert desk.router.weighted_target(0.1, "SPY", 40, Decimal(100), Decimal(100_000)) == 100
+    assert desk.router.weighted_target(0.06, "SPY", 0, Decimal(100), Decimal(100_000)) == 60
+
+
+@pytest.mark.parametrize(
+    ("price", "equity"), [(None, 100_000), (Decimal(0), 100_000), (Decimal(100), 0), (Decimal(100), -1)]
+)
+def test_a_weight_of_nothing_known_is_no_size_but_nothing_is_always_nothing(price: Decimal | None, equity: int) -> None:
+    router = Desk().router
+    with pytest.raises(CannotSize):
+        router.weighted_target(0.1, "SPY", 0, price, Decimal(equity))
+    assert router.weighted_target(0.0, "SPY", 70, price, Decimal(equity)) == 0
 
 
 def test_a_size_is_asked_for_only_when_a_position_is_opened() -> None:

@@ -18,6 +18,11 @@ CLOSE = datetime(2026, 1, 5, 21, tzinfo=UTC)
 SYMBOLS = ("SPY", "QQQ")
 
 
+class Untellable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
+
+
 @dataclass
 class Speaker:
     """Says for each bar in turn what the test wrote down: signals, an exception, or something else altogether."""
@@ -68,6 +73,8 @@ def test_what_is_said_is_heard() -> None:
         ({}, "the policy said nothing about this symbol"),
         (dict.fromkeys(SYMBOLS, 1), "the policy said 1 instead of a signal"),
         (RuntimeError("x" * 1_000), "RuntimeError: " + "x" * 486),
+        (RuntimeError("\ud800"), "RuntimeError: ?"),  # half a letter cannot be written down
+        (Untellable(), "Untellable"),
     ],
 )
 def test_what_is_no_decision_is_no_order_and_says_why(said: Any, error: str) -> None:
@@ -167,6 +174,32 @@ def test_a_restart_is_no_fresh_start_for_failures() -> None:
     assert watch.halt_due("strategy:x", AT, CLOSE) is None
     watch.hear(("SPY",), None, PnLTracker(), AT)  # type: ignore[arg-type]
     assert watch.halt_due("strategy:x", AT, CLOSE) is not None
+
+
+def test_failures_that_have_halted_before_a_restart_are_not_counted_again() -> None:
+    def failed(minute: int) -> Decision:
+        return Decision("s", AT + timedelta(minutes=minute), "SPY", Action.HOLD, 0, None, 0.0, "x")
+
+    watch = PolicyWatch(Speaker([{}]), PolicySettings(failures_until_reduce_only=3), "s", RiskEventHandler())
+    watch.take_up([failed(minute) for minute in range(4)])  # halted with the third, counted anew: one
+    watch.hear(("SPY",), None, PnLTracker(), AT)  # type: ignore[arg-type]
+    assert watch.halt_due("strategy:x", AT, CLOSE) is None
+
+
+def test_a_warmup_that_fails_says_so_when_the_policy_is_asked() -> None:
+    class Cold(Speaker):
+        def warm_up(self, window: object, symbols: object) -> None:
+            raise RuntimeError("no bars")
+
+    watch = PolicyWatch(Cold([both(Signal(Action.BUY))]), PolicySettings(), "s", RiskEventHandler())
+    watch.warm_up(SYMBOLS, None)  # type: ignore[arg-type]
+    assert watch.hear(SYMBOLS, None, PnLTracker(), AT).signals == both(Signal(Action.BUY))  # type: ignore[arg-type]
+
+
+def test_a_model_from_beyond_the_calendar_is_never_too_old() -> None:
+    assert heard(Aged([both(Signal(Action.BUY))], trained_until=datetime(9999, 12, 31, tzinfo=UTC))) == both(
+        Signal(Action.BUY)
+    )
 
 
 def test_someone_is_told_of_each_failure() -> None:

@@ -79,6 +79,29 @@ def test_a_weight_is_a_fraction_of_equity_and_is_resized_beyond_the_band(
     ]
 
 
+def test_flat_closes_a_short_position_and_opens_none(at_desk: MakeDesk, tmp_path: Path) -> None:
+    shorts = {"orders": {"allow_short": True}, "sizing": {"method": "fixed_shares", "shares": 10}, **HALF_HOURS}
+    with at_desk(decider=Says(Signal(Action.SELL)), **shorts) as desk:
+        desk.agent.run_session()
+        assert desk.agent.pnl_tracker.quantity("SPY") == -10
+    with at_desk(date(2026, 1, 6), decider=Flat(), **shorts) as desk:
+        desk.agent.run_session()
+        assert desk.agent.pnl_tracker.quantity("SPY") == 0
+    assert bought(tmp_path / "ledger.duckdb") == [("SELL", 10), ("BUY", 10)]
+
+
+def test_a_weight_that_no_account_carries_is_a_failed_decision(at_desk: MakeDesk, facts: Facts, tmp_path: Path) -> None:
+    class Wild(Says):
+        def decide(self, window: MarketWindow, holdings: Holdings) -> Mapping[str, Signal]:
+            return {symbol: Signal.of_weight(1e16) for symbol in window.symbols}
+
+    with at_desk(decider=Wild(), **HALF_HOURS) as desk:
+        summary = desk.agent.run_session()
+    assert (summary.bars, summary.orders) == (13, 0)
+    errors = {str(row[6]) for row in facts(tmp_path / "ledger.duckdb", "decisions")["decisions"]}
+    assert errors == {"ValueError: target weight 1e+16 is not a fraction of equity, or beyond 10.0"}
+
+
 def test_a_shadow_decides_is_recorded_and_never_trades(at_desk: MakeDesk, facts: Facts, tmp_path: Path) -> None:
     with at_desk(decider=Flat(), shadow=BuyAndHold(), **HALF_HOURS) as desk:
         summary = desk.agent.run_session()

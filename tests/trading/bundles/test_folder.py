@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trading.bundles.folder import Bundle, fingerprint_of, read_bundle, write_bundle
+from trading.bundles.folder import MAX_MANIFEST_BYTES, Bundle, fingerprint_of, read_bundle, write_bundle
 from trading.errors import ConfigurationError, PolicyNotFit
 
 MakeBundle = Callable[..., Bundle]
@@ -98,6 +98,12 @@ def test_a_manifest_that_was_cut_short_is_refused(bundle: Bundle, size: int) -> 
         ({"weights": {"format": "arrays", "file": "../model.npz"}}, "weights.file"),
         ({"files": {"/etc/passwd": "0" * 64}}, "files"),
         ({"files": {}}, r"has no hash of model\.npz"),
+        ({"actions": {"kind": "target_weight", "scale": float("nan"), "lowest": 0, "highest": 1}}, "finite number"),
+        ({"actions": {"kind": "choice", "actions": [True, "0.5", "BUY"]}}, "actions"),
+        ({"features": [{"name": "rsi", "parameters": {"bars": True}}]}, "features"),
+        ({"features": [{"name": "rsi", "parameters": {"bars": "14"}}]}, "features"),
+        ({"lineage": {"settings": json.loads("[" * 40 + "]" * 40)}}, "nested deeper than 32 levels"),
+        ({"lineage": {"code_version": "\ud800"}}, "holds text that is none"),
     ],
 )
 def test_a_manifest_that_says_something_else_is_refused(bundle: Bundle, changes: dict[str, Any], named: str) -> None:
@@ -120,6 +126,15 @@ def test_a_file_that_the_manifest_does_not_know_is_not_looked_at(bundle: Bundle,
     with pytest.raises(PolicyNotFit, match=r"model\.pkl"):
         read_bundle(bundle.folder)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_golden_samples_are_read_up_to_a_size(bundle: Bundle) -> None:
+    content = b" " * (MAX_MANIFEST_BYTES + 1)
+    (bundle.folder / "golden.json").write_bytes(content)
+    files = {**bundle.manifest.files, "golden.json": hashlib.sha256(content).hexdigest()}
+    edit(bundle.folder, files=files)
+    with pytest.raises(PolicyNotFit, match="a bundle's have at most"):
+        read_bundle(bundle.folder)
 
 
 def test_a_link_out_of_the_bundle_is_not_followed(bundle: Bundle, tmp_path: Path) -> None:

@@ -80,6 +80,27 @@ def test_a_history_is_decided_as_its_bars_are(network_bundle: MakeBundle) -> Non
     assert history.errors == {}
 
 
+def test_a_policy_that_has_followed_the_warmup_decides_alike_and_sooner(network_bundle: MakeBundle) -> None:
+    features = [{"name": "rsi", "parameters": {"bars": 5}}, {"name": "return"}]
+    made = network_bundle([[0.01, -200], [0, 0], [-0.01, 200]], features)
+    rng = np.random.default_rng(4)
+    bars = columns((100 * np.exp(np.cumsum(rng.normal(0, 1e-3, 200)))).round(2).tolist())
+    said = []
+    for warmed in (False, True):
+        policy = loaded(made)
+        window = LiveWindow(["SPY"], policy.warmup_bars, 1 << 20, timedelta(days=30))
+        window.fill(bars.take(slice(0, 190)))
+        if warmed:
+            policy.warm_up(window, ["SPY", "QQQ"])
+        answers = []
+        for bar in bars.take(slice(190, None)):
+            window.advance(BarSlice(bar.bar_time, {"SPY": bar}))
+            answers.append(policy.decide(window, PnLTracker())["SPY"])
+        said.append(answers)
+    assert said[0] == said[1]
+    assert len({signal.confidence for signal in said[0]}) > 5
+
+
 def test_a_feature_that_is_no_number_is_named_and_decides_nothing(network_bundle: MakeBundle) -> None:
     features = [{"name": "return"}, {"name": "volume_zscore", "parameters": {"bars": 3}}]
     made = network_bundle([[-500, 0], [0, 0], [500, 0]], features)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading.bars import BarColumns, BarSlice, to_epoch_us
-from trading.decisions import Action
+from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
 from trading.market_window import HistoryWindow, LiveWindow
 from trading.pnl_tracker import PnLTracker
@@ -70,11 +70,18 @@ def test_a_fingerprint_tells_parameters_apart() -> None:
     assert len({policy.fingerprint for policy in policies}) == 5
 
 
-@pytest.mark.parametrize("policy", [Flat(), BuyAndHold(), SmaCrossover(1, 2), SmaCrossover(3, 7), SmaCrossover(5, 20)])
+@pytest.mark.parametrize("policy", [BuyAndHold(), SmaCrossover(1, 2), SmaCrossover(3, 7), SmaCrossover(5, 20)])
 @given(closes=st.lists(st.integers(1, 30), min_size=1, max_size=40))
 def test_a_history_at_once_is_decided_as_bar_by_bar(policy: Policy, closes: list[int]) -> None:
     bars = columns(closes)
     assert policy.decide_history(bars).action.tolist() == bar_by_bar(policy, bars)
+
+
+def test_flat_wants_nothing_whichever_side_is_held() -> None:
+    window = HistoryWindow({"SPY": columns([1, 2])})
+    window.move_to({"SPY": 1})
+    assert Flat().decide(window, PnLTracker()) == {"SPY": Signal(Action.SELL, target_weight=0.0)}
+    assert Flat().decide_history(columns([1, 2])) is None
 
 
 def test_large_prices_do_not_overflow_the_means() -> None:
