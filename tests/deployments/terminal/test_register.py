@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from deployments.terminal.exit_codes import ExitCode
+from deployments.terminal.options import policy_asked
+from storage.store import open_store
 from trading.policy_records import BundleFacts
 
 Command = Callable[..., Any]
@@ -54,6 +56,41 @@ def test_there_has_to_be_a_bundle(openbell: Command, here: Path) -> None:
     assert openbell("register", "nowhere").code == ExitCode.WRONG_USAGE
     (here / "empty").mkdir()
     assert openbell("register", "empty").code == ExitCode.REFUSED
+
+
+def test_bars_of_no_exchange_are_not_registered(openbell: Command, here: Path, buyer: BundleFacts) -> None:
+    manifest = buyer.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"XNYS"', '"NOPE"'))
+    outcome = openbell("register", "bundles/buyer")
+    assert outcome.code == ExitCode.REFUSED
+    assert "no exchange calendar 'NOPE'" in outcome.err
+    assert not (here / "openbell.duckdb").exists()
+
+
+@pytest.mark.usefixtures("buyer")
+def test_a_database_that_is_held_takes_no_policy(openbell: Command, openbell_process: Command, here: Path) -> None:
+    with open_store(here / "openbell.duckdb"):
+        outcome = openbell_process("register", "bundles/buyer")
+    assert outcome.code == ExitCode.REFUSED
+    assert "is not registered" in outcome.err
+    assert openbell("policies", "--json").answer["policies"] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "stage", "meant"),
+    [
+        ("stubborn", None, {"policy.bundle": "./stubborn"}),
+        ("stubborn", "paper", {"policy.name": "stubborn", "policy.stage": "paper"}),
+        ("flat", None, {"policy.name": "flat"}),
+        ("./flat", None, {"policy.bundle": "./flat"}),
+        ("a@0123abcd", None, {"policy.bundle": "a@0123abcd"}),
+    ],
+)
+def test_a_folder_hides_no_name(here: Path, policy: str, stage: str | None, meant: dict[str, str]) -> None:
+    for name in ("stubborn", "flat"):
+        (here / name).mkdir()
+    asked = policy_asked(policy, stage, None)
+    assert {key: value for key, value in asked.items() if value is not None} == meant
 
 
 @pytest.mark.usefixtures("buyer")
