@@ -503,8 +503,26 @@ def test_the_door_opens_again_after_duckdb_gave_the_database_up(store: Store, do
     assert visitor("ask", "SELECT count(*) FROM fills") == [["2"]]
 
 
+def test_a_visitor_who_stays_cannot_make_the_holder_wait_for_ever() -> None:
+    """In a process of its own: DuckDB keeps a core busy with waiting for that visitor as long as the process lives."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-o",
+        "python_functions=holder_*",
+    ]
+    done = subprocess.run([*command, __file__], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "[100%]" in done.stdout
+
+
 @pytest.mark.usefixtures("door")
-def test_a_visitor_who_stays_cannot_make_the_holder_wait_for_ever(store: Store, visitor: Visitor) -> None:
+def holder_with_a_visitor_who_stays(store: Store, visitor: Visitor) -> None:
     assert visitor("stay", "SELECT count(*) FROM held.fills") == [[2]]
     started = time.monotonic()
     with pytest.raises(StoreError, match="File too large"), store.connection.transaction():
