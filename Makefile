@@ -30,8 +30,8 @@ session: $(VENV)/.base
 # Two files of tests at a time; then those of the flows, which share one server and its deployments, in their order.
 TESTERS := 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --ignore tests/flows
-	$(BIN)/python -m pytest tests/flows
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --ignore tests/flows --durations 15
+	$(BIN)/python -m pytest tests/flows --durations 5
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500

@@ -167,7 +167,9 @@ def test_a_taking_waits_for_a_write_that_has_begun_and_sees_it(store: Store, sec
         taken.append(time.monotonic())
 
     with store.ledger._writing():
-        store.connection.execute("INSERT INTO policies VALUES ('f', 'n', 'k', 's', NULL, now())")
+        store.connection.execute(
+            "INSERT INTO data_findings (session_id, symbol, finding, action, detail) VALUES ('s', 'SPY', 'gap', 'warn', '')"
+        )
         taker = threading.Thread(target=take)
         taker.start()
         time.sleep(0.2)
@@ -175,7 +177,7 @@ def test_a_taking_waits_for_a_write_that_has_begun_and_sees_it(store: Store, sec
     written = time.monotonic()
     taker.join(timeout=10)
     assert taken[0] > written - 0.1
-    assert second.connection.rows("SELECT count(*) FROM policies") == [(1,)]
+    assert second.connection.rows("SELECT count(*) FROM data_findings") == [(1,)]
     with pytest.raises(LeaseLost):
         store.ledger.commit(book.session, book.bar(1))
 

@@ -97,7 +97,7 @@ def test_a_training_that_is_interrupted_leaves_nothing(
         assert training.stderr is not None
         assert "fitting" in training.stderr.readline()
         training.send_signal(ended_by)
-        assert training.wait(60) == ExitCode.FAILED
+        assert training.wait(180) == ExitCode.FAILED
     finally:
         if training.poll() is None:
             training.kill()
