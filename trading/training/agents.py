@@ -132,7 +132,11 @@ class _Run:
         return max(range(len(self._returns)), key=lambda leg: (self._returns[leg][1], -leg))
 
     def _learn(self, steps: int) -> None:
+        from stable_baselines3.common.logger import Logger
+
         told = _telling(self._progress, self._training.total_steps)
+        # One of its own would be a temporary folder that stays, for each leg.
+        self._model.set_logger(Logger(folder=None, output_formats=[]))
         try:
             self._model.learn(steps, callback=told, reset_num_timesteps=False)
         except ValueError as error:

@@ -1,6 +1,7 @@
 """Agents after their training: numpy says what stable-baselines3 says, the same seed makes the same weights, and a run that is
 killed ends where one that was not ends."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,13 @@ def test_a_run_without_resuming_begins_anew(tmp_path: Path, trained: Callable[[s
     training, environment = CASES["a2c"]
     train_agent(replace(training, total_steps=200, seed=9), FEATURES, environment, checkpoint_folder=tmp_path)
     assert train_agent(training, FEATURES, environment, checkpoint_folder=tmp_path).weights == trained("a2c").weights
+
+
+def test_a_training_leaves_nothing_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    training, environment = CASES["a2c"]
+    train_agent(training, FEATURES, environment)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_reaches_the_end() -> None:
