@@ -92,12 +92,14 @@ def test_a_training_that_is_interrupted_leaves_nothing(
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background has the signal of Ctrl-C ignored, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert training.stderr is not None
         assert "fitting" in training.stderr.readline()
         training.send_signal(ended_by)
-        assert training.wait(180) == ExitCode.FAILED
+        assert training.wait(60) == ExitCode.FAILED
     finally:
         if training.poll() is None:
             training.kill()
