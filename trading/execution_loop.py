@@ -132,6 +132,10 @@ class ExecutionLoop:
         # A shadow is heard as it speaks: how far a policy is trusted is about orders, and it has none.
         trusted = PolicySettings(max_age_days=settings.policy.max_age_days)
         self.shadow = None if shadow is None else PolicyWatch(shadow, trusted, record.session_id, RiskEventHandler())
+        self._remembering: list[Remembering] = []
+        for one in (policy, shadow):
+            if isinstance(one, Remembering):
+                self._remembering.append(one)
         self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, now)
         self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length, self.gate.note_fills)
         router.may_place = self.gate.require_approved
@@ -360,8 +364,8 @@ class ExecutionLoop:
             entries.order_events += self._router.execute(assessed.cancels, approved, at)
         self._after_interruption(at, entries.order_events)
         self._stop_what_never_arrives(approved, at, entries)
-        self._remember(self.watch.policy, bar_time, entries)
         self._ask_shadow(decided.moment, entries)
+        self._remember(bar_time, entries)
         entries.risk_checks += [*assessed.checks, *halted]
         equity = self._tracker.equity_point(self.session.session_id, bar_time)
         entries.equity.append(equity)
@@ -421,9 +425,9 @@ class ExecutionLoop:
         halt = self.watch.halt_due(self.gate.strategy_scope, bar_time + self.bar_length, self.hours.closes_at)
         return [] if halt is None else self.gate.halt(halt, bar_time, entries)
 
-    def _remember(self, policy: Policy, bar_time: datetime, entries: LedgerEntries) -> None:
-        """What the policy remembers goes with the bar's own commit, so that a bar that comes again is decided again alike."""
-        if isinstance(policy, Remembering):
+    def _remember(self, bar_time: datetime, entries: LedgerEntries) -> None:
+        """What policies remember goes with the bar's own commit, so that a bar that comes again is decided again alike."""
+        for policy in self._remembering:
             entries.policy_states += [
                 PolicyState(symbol, policy.fingerprint, bar_time, state) for symbol, state in policy.states().items()
             ]
@@ -449,7 +453,6 @@ class ExecutionLoop:
             )
             for symbol, signal in heard.signals.items()
         ]
-        self._remember(shadow.policy, moment.bar_time, entries)
 
     def _ask_for_unconfirmed(self, at: datetime, events: list[OrderEvent]) -> None:
         """What became of orders whose sending was not confirmed; a broker that is silent is asked at the next bar."""

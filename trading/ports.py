@@ -359,6 +359,9 @@ class WarmingUp(Protocol):
 class Remembering(Protocol):
     """A policy with a memory that goes from bar to bar, and has to survive a restart."""
 
+    @property
+    def fingerprint(self) -> str: ...
+
     def states(self) -> Mapping[str, bytes]:
         """What it remembers of each symbol that it was asked about last."""
         ...

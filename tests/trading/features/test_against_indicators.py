@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+import talib
 
 from trading.bars import BarColumns
 from trading.features.feature_set import FeatureSet
@@ -111,7 +112,6 @@ def test_vwap_distance_is_that_of_pandas(feature_set: SetOf) -> None:
 def test_the_indicators_that_have_names_are_those_of_ta_lib(
     feature_set: SetOf, bars: BarColumns, frame: pd.DataFrame
 ) -> None:
-    talib = pytest.importorskip("talib")
     close, high, low = (frame[name].to_numpy() for name in ("close", "high", "low"))
     upper, middle, _ = talib.BBANDS(close, timeperiod=20, nbdevup=1, nbdevdn=1)
     # TA-Lib starts its means from plain ones, ours from none: both have forgotten that after the warmup.
