@@ -37,6 +37,10 @@ class Unreconciled(RefusedToTrade):
     """Ledger and broker disagree, or the broker did not say."""
 
 
+class BrokerNotReady(RefusedToTrade):
+    """The broker cannot be reached, or the account there is not the one that was meant. Never replaced by a simulation."""
+
+
 class Halted(RefusedToTrade):
     """A halt that covers the session stands."""
 

@@ -710,7 +710,8 @@ def _what_decides(settings: Settings) -> dict[str, object]:
             "store": True,
             "train": True,
             "promotion": True,
-            "broker": {"paper": {"path"}},
+            # How the broker is reached; whose account it is says the session's own.
+            "broker": {"paper": {"path"}, "ib": True},
         }
     )
     return {**document.pop("session"), **document}

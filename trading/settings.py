@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
+from trading.ib_settings import IbSettings
 from trading.orders import AUCTIONS, OrderType, TimeInForce
 from trading.policy_settings import PolicySettings
 from trading.promotion_settings import PromotionSettings
@@ -65,6 +66,7 @@ class SessionSettings(Section):
 class FeedKind(StrEnum):
     RECORDED = "recorded"
     SYNTHETIC = "synthetic"
+    IB = "ib"
 
 
 class TimestampMeaning(StrEnum):
@@ -97,7 +99,7 @@ class FeedSettings(Section):
     """Where bars come from."""
 
     kind: FeedKind | None = None
-    """`recorded` or `synthetic`; where none is given: recorded with a date or a file, synthetic otherwise."""
+    """`recorded`, `synthetic` or `ib`; where none is given: recorded with a date or a file, else `ib` with that broker, else synthetic."""
     bars: Path | None = None
     """CSV or Parquet file of bars; where none is given, recorded bars are those stored in the database."""
     timezone: str | None = None
@@ -236,9 +238,10 @@ class PaperSettings(Section):
 class BrokerSettings(Section):
     """Who executes the orders."""
 
-    kind: Literal["paper"] = "paper"
-    """`paper`: a simulated account with its own book."""
+    kind: Literal["paper", "ib"] = "paper"
+    """`paper`: a simulated account with its own book; `ib`: an account at Interactive Brokers."""
     paper: PaperSettings = PaperSettings()
+    ib: IbSettings = IbSettings()
 
 
 class CostBasis(StrEnum):

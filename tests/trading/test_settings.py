@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from trading.errors import ConfigurationError
+from trading.ib_settings import is_paper_account
 from trading.settings import Settings, load_settings, parse_settings
 
 
@@ -77,7 +78,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("session.exchange", ["XNYS", "XLON"], ["NYSE1", "xnys", "XNY", ""]),
     ("session.pace", ["max", "live", 0.001, 1, 100_000], ["fast", 0, -1, 100_001, "nan", float("nan"), float("inf")]),
     ("session.granularity", ["auto", "stage", "bar", "chunk"], ["tick", 1]),
-    ("feed.kind", ["recorded", "synthetic", None], ["ib2", ""]),
+    ("feed.kind", ["recorded", "synthetic", "ib", None], ["ib2", ""]),
     ("feed.timestamp", ["open", "close"], ["middle"]),
     ("feed.synthetic.seed", [0, 2**63 - 1], [-1, 2**63, 1.5]),
     ("feed.synthetic.initial_price", ["0.000001", 100], [0, -1, "0.0000001", "nan", "inf"]),
@@ -255,6 +256,38 @@ BOUNDS += [
     ("promotion.max_drawdown_factor", ["0.1", 100], [0, "100.1"]),
     *_each("promotion.drawdown_floor_fraction promotion.max_refused_fraction", [0, "0.5", 1], [-1, "1.1", "nan"]),
     ("promotion.min_paper_sessions", [0, 250], [-1, 251]),
+]
+
+
+BOUNDS += [
+    ("broker.kind", ["paper", "ib"], ["ibkr", ""]),
+    ("broker.ib.host", ["127.0.0.1", "gateway", "h" * 253], ["", "h" * 254]),
+    ("broker.ib.port", [1, 65_535], [0, 65_536, "4002a"]),
+    ("broker.ib.client_id", [1, 999_999], [0, 1_000_000, 1.5]),
+    ("broker.ib.account", ["DU1234567", "U1234567", None], ["", "12", "DU 1", "1234567"]),
+    ("broker.ib.allow_live", ["U1234567", None], [True, "yes please", ""]),
+    ("broker.ib.timezone", ["America/New_York", "UTC"], ["Mars/Olympus", "", "../etc"]),
+    *_each(
+        "broker.ib.connect_timeout_seconds broker.ib.answer_timeout_seconds broker.ib.acknowledgement_timeout_seconds"
+        " broker.ib.heartbeat_seconds",
+        ["0.1", 3_600],
+        [0, -1, 3_601, "nan"],
+    ),
+    ("broker.ib.reconnect_first_seconds", ["0.1", 30], [0, -1, 3_601]),
+    ("broker.ib.reconnect_longest_seconds", [1, 3_600], [0, 3_601]),
+    ("broker.ib.messages_per_second", [1, 50], [0, 51]),
+    ("broker.ib.restart_at", ["23:45", "off"], ["25:00", "midnight"]),
+    ("broker.ib.restart_minutes", [1, 240], [0, 241]),
+    ("broker.ib.weekly_restart_minutes", [1, 2_880], [0, 2_881]),
+    ("broker.ib.quiet_before_restart_minutes", [0, 120], [-1, 121]),
+    ("broker.ib.live_bars", ["5s", "keep_up_to_date"], ["1min", ""]),
+    ("broker.ib.late_bar_seconds", [0, 60], [-1, "60.1"]),
+    ("broker.ib.market_data", ["live", "delayed"], ["frozen", ""]),
+    (
+        "broker.ib.contracts",
+        [[], [{"symbol": "SPY", "primary_exchange": "ARCA"}], [{"symbol": "BRK.B", "broker_symbol": "BRK B"}]],
+        [[{"symbol": "spy"}], [{"symbol": "SPY", "currency": "usd"}], [{"symbol": "SPY", "contract_id": 0}]],
+    ),
 ]
 
 
@@ -448,3 +481,24 @@ def test_every_key_is_bounded_somewhere_above() -> None:
     free |= {f"validation.{finding}" for finding in ("unfinished_bar", "stale_data", "too_little_history")}
     values = {key for key in KEYS if key not in {path for path, _ in sections()}}
     assert values - {key for key, *_ in BOUNDS} == free
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"allow_live": "DU1234567"}, "is a paper account"),
+        ({"account": "U7654321", "allow_live": "U1234567"}, "is not the account U7654321"),
+        ({"reconnect_first_seconds": 60}, "reconnect_longest_seconds"),
+        ({"contracts": [{"symbol": "SPY"}, {"symbol": "SPY"}]}, "more than once: SPY"),
+    ],
+)
+def test_what_is_set_about_the_gateway_has_to_go_together(section: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        parse_settings({"broker": {"ib": section}}, "a test")
+
+
+@pytest.mark.parametrize(
+    ("code", "paper"), [("DU1234567", True), ("DF12345", True), ("U1234567", False), ("DAVID", False)]
+)
+def test_the_name_of_an_account_says_whether_it_is_a_paper_one(code: str, paper: bool) -> None:
+    assert is_paper_account(code) is paper
