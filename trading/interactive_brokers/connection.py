@@ -109,13 +109,21 @@ class GatewayConnection:
 
     # Asking
 
-    def ask(self, question: Callable[["GatewayLine"], Awaitable[_T]], what: str, seconds: float | None = None) -> _T:
+    def ask(
+        self,
+        question: Callable[["GatewayLine"], Awaitable[_T]],
+        what: str,
+        seconds: float | None = None,
+        cuts_line: bool = True,
+    ) -> _T:
         """The answer to ``question``; raises ``BrokerUnavailable`` where none comes in time.
 
-        An error that the gateway answers with is raised as the library's ``RequestFailed``. Not from the connection's thread.
+        The line is cut then, because a late answer could pass for that of the next question; answers that carry a number cannot
+        (``cuts_line`` False). An error that the gateway answers with is raised as the library's ``RequestFailed``. Not from the
+        connection's thread.
         """
         limit = float(self.settings.answer_timeout_seconds) if seconds is None else seconds
-        return self._on_loop(self._answered(question, what, limit), limit + _SLACK_SECONDS, what)
+        return self._on_loop(self.answered(question, what, limit, cuts_line), limit + _SLACK_SECONDS, what)
 
     def call(self, do: Callable[["GatewayLine"], _T], what: str) -> _T:
         """What ``do`` returns, done on the connection's thread; raises ``BrokerUnavailable`` where there is no line."""
@@ -175,17 +183,19 @@ class GatewayConnection:
             future.cancel()
             raise BrokerUnavailable(f"{what}: no answer within {seconds:g} seconds.") from error
 
-    async def _answered(self, question: Callable[["GatewayLine"], Awaitable[_T]], what: str, seconds: float) -> _T:
+    async def answered(
+        self, question: Callable[["GatewayLine"], Awaitable[_T]], what: str, seconds: float, cuts_line: bool = True
+    ) -> _T:
+        """As ``ask``, for code on the connection's thread."""
         from trading.interactive_brokers.library import NotConnected
 
         line = self.require_line(what)
         try:
             return await asyncio.wait_for(question(line), seconds)
-        except asyncio.TimeoutError as error:
-            self._cut(line, f"{what} was not answered within {seconds:g} seconds")
-            raise BrokerUnavailable(
-                f"{what}: the gateway gave no answer within {seconds:g} seconds. Silence is no answer; it is connected anew."
-            ) from error
+        except TimeoutError as error:
+            if cuts_line:
+                self._cut(line, f"{what} was not answered within {seconds:g} seconds")
+            raise BrokerUnavailable(f"{what}: the gateway gave no answer within {seconds:g} seconds.") from error
         except NotConnected as error:
             raise BrokerUnavailable(f"{what}: the line broke before the answer ({error}).") from error
 
@@ -246,11 +256,11 @@ class GatewayConnection:
             try:
                 await asyncio.wait_for(self._connect(left), left)
                 return
-            except (BrokerUnavailable, asyncio.TimeoutError) as error:
+            except (TimeoutError, BrokerUnavailable) as error:
                 self._leave_line()
                 why = str(error) or "it did not answer in time"
                 # A client that was cut a moment ago still holds the number for a little while: it is worth waiting for.
-                if "326" not in why and "already in use" not in why or time.monotonic() + pause >= deadline:
+                if not _is_about_the_number(why) or time.monotonic() + pause >= deadline:
                     raise BrokerNotReady(self._no_connection(why)) from error
                 await asyncio.sleep(pause)
                 pause *= 2
@@ -259,7 +269,7 @@ class GatewayConnection:
         settings = self.settings
         where = f"{settings.host}:{settings.port}"
         hint = "Start TWS or IB Gateway there, log in, and enable its API (socket clients, this port, trusted address)"
-        if "326" in why or "already in use" in why:
+        if _is_about_the_number(why):
             hint = (
                 f"Another program uses client id {settings.client_id}: end it, or wait a minute when it was cut off. Do not take "
                 "another number while orders of this one work"
@@ -331,7 +341,7 @@ class GatewayConnection:
             try:
                 self.clock.tell(await asyncio.wait_for(line.current_time(), beat))
                 missed = 0
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 missed += 1
                 if missed >= _MISSED_HEARTBEATS:
                     self._cut(line, f"the gateway has not answered for {missed * beat:g} seconds")
@@ -352,7 +362,7 @@ class GatewayConnection:
                 await asyncio.wait_for(
                     self._connect(float(settings.connect_timeout_seconds)), float(settings.connect_timeout_seconds)
                 )
-            except (BrokerUnavailable, BrokerNotReady, asyncio.TimeoutError) as error:
+            except (TimeoutError, BrokerUnavailable, BrokerNotReady) as error:
                 why = str(error) or "it did not answer in time"
                 self._leave_line()
                 self._why_not = f"it is being connected again ({why})"
@@ -374,7 +384,7 @@ class GatewayConnection:
     def _tell_of_failed_attempt(self, error: BaseException, why: str) -> None:
         if isinstance(error, BrokerNotReady):
             self.begin_episode(EpisodeKind.WRONG_ACCOUNT, why)
-        elif "326" in why or "already in use" in why:
+        elif _is_about_the_number(why):
             text = f"Client id {self.settings.client_id} is in use at the gateway. It is tried again; end the other program."
             self.begin_episode(EpisodeKind.CLIENT_ID_IN_USE, text)
         elif isinstance(error, asyncio.TimeoutError) or "no answer within" in why:
@@ -428,3 +438,7 @@ class GatewayConnection:
 
     def _now(self) -> datetime:
         return self.clock.now() if self.clock.is_known else datetime.now(UTC)
+
+
+def _is_about_the_number(why: str) -> bool:
+    return "326" in why or "already in use" in why
