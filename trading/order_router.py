@@ -15,6 +15,7 @@ from trading.decisions import Action
 from trading.errors import BrokerUnavailable, OrderRefused, OutcomeUnknown
 from trading.hooks import refuse_inside_hook
 from trading.money import ZERO, round_money
+from trading.order_amendments import Amendments
 from trading.orders import (
     LIMITED,
     STOPPED,
@@ -135,6 +136,7 @@ class OrderRouter:
         self.may_amend: Callable[[OrderIntent, OrderIntent], None] = _any_change
         """Raises ``NotApproved`` for a change of a working order that risk would have to approve."""
         self._open: dict[str, OpenOrder] = {}
+        self._amendments = Amendments(self._open, broker, save, settle, may_send)
         self._interrupted: dict[str, OpenOrder] = {}
         self._held_back: set[str] = set()
         self._later: list[OrderReport] = []
@@ -247,22 +249,8 @@ class OrderRouter:
                 stop = self._on_tick(price + beyond * settings.stop_offset_bps, side is Side.SELL)
             if kind is OrderType.TRAILING_STOP:
                 trail = settings.trail_fraction
-        scope = self._scope
-        return OrderIntent(
-            client_order_id(scope.strategy, scope.account, scope.session_date, bar_time, symbol, leg),
-            scope.session_id,
-            scope.account,
-            bar_time,
-            symbol,
-            side,
-            quantity,
-            price,
-            at,
-            kind,
-            settings.time_in_force,
-            limit_price=limit,
-            stop_price=stop,
-            trail_fraction=trail,
+        return self._intent(
+            symbol, side, quantity, price, bar_time, at, leg, kind, settings.time_in_force, limit, stop, trail
         )
 
     def _on_tick(self, price: Decimal, down: bool) -> Decimal:
@@ -277,6 +265,23 @@ class OrderRouter:
         self, symbol: str, side: Side, quantity: int, price: Decimal, bar_time: datetime, at: datetime, leg: str
     ) -> OrderIntent:
         """The same as a market order for the day, whatever type is configured: what has to go, goes."""
+        return self._intent(symbol, side, quantity, price, bar_time, at, leg, OrderType.MARKET, TimeInForce.DAY)
+
+    def _intent(
+        self,
+        symbol: str,
+        side: Side,
+        quantity: int,
+        price: Decimal,
+        bar_time: datetime,
+        at: datetime,
+        leg: str,
+        kind: OrderType,
+        time_in_force: TimeInForce,
+        limit: Decimal | None = None,
+        stop: Decimal | None = None,
+        trail: Decimal | None = None,
+    ) -> OrderIntent:
         scope = self._scope
         return OrderIntent(
             client_order_id(scope.strategy, scope.account, scope.session_date, bar_time, symbol, leg),
@@ -288,8 +293,11 @@ class OrderRouter:
             quantity,
             price,
             at,
-            OrderType.MARKET,
-            TimeInForce.DAY,
+            kind,
+            time_in_force,
+            limit_price=limit,
+            stop_price=stop,
+            trail_fraction=trail,
         )
 
     @staticmethod
@@ -449,39 +457,7 @@ class OrderRouter:
         )
         amended = wanted.applied_to(order.intent)
         self.may_amend(order.intent, amended)
-        self._save(LedgerEntries(amendments=[wanted]))
-        order = self._open[client_order_id] = replace(order, amendments=wanted.number)
-        self._may_send()
-        try:
-            self._broker.replace(wanted)
-            status = OrderStatus.ACCEPTED
-        except OrderRefused as error:
-            _log.warning("amendment refused client_order_id=%s error=%s", client_order_id, error)
-            status = OrderStatus.REJECTED
-        except (OutcomeUnknown, BrokerUnavailable) as error:
-            _log.warning("amendment not confirmed client_order_id=%s error=%s", client_order_id, error)
-            status = self._has_amendment(wanted, amended)
-        settled = replace(wanted, status=status)
-        if status is not OrderStatus.SUBMITTED:
-            self._save(LedgerEntries(amendments=[settled]))
-        if status is OrderStatus.ACCEPTED:
-            self._open[client_order_id] = replace(order, intent=amended)
-        return settled
-
-    def _has_amendment(self, wanted: OrderAmendment, amended: OrderIntent) -> OrderStatus:
-        """After silence: whether the broker has the order as amended; SUBMITTED where that cannot be told."""
-        if wanted.trail_amount is not None or wanted.trail_fraction is not None:
-            return OrderStatus.SUBMITTED  # no broker tells an order's trail
-        try:
-            self._settle()
-            found = self._broker.find_order(amended.client_order_id)
-        except BrokerUnavailable:
-            return OrderStatus.SUBMITTED
-        if found is None:
-            return OrderStatus.REJECTED
-        theirs = (found.quantity, found.limit_price, found.stop_price)
-        same = theirs == (amended.quantity, amended.limit_price, amended.stop_price)
-        return OrderStatus.ACCEPTED if same else OrderStatus.REJECTED
+        return self._amendments.amend(wanted, amended)
 
     def get_open_orders(self) -> dict[str, OpenOrder]:
         """Orders that may still fill, by client_order_id, oldest first."""
