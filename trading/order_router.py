@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from itertools import zip_longest
 
 from trading.decisions import Action
-from trading.errors import BrokerUnavailable, OrderRefused, OutcomeUnknown
+from trading.errors import BrokerError, BrokerUnavailable, OrderRefused, OutcomeUnknown
 from trading.hooks import refuse_inside_hook
 from trading.money import ZERO, round_money
 from trading.order_amendments import Amendments
@@ -34,7 +35,15 @@ from trading.orders import (
     may_become,
     to_the_micro,
 )
-from trading.ports import Broker, BrokerAccount, BrokerOrder, LedgerEntries, OrderReport
+from trading.ports import (
+    Acknowledgement,
+    Broker,
+    BrokerAccount,
+    BrokerOrder,
+    LedgerEntries,
+    OrderReport,
+    SendsTogether,
+)
 from trading.risk_callbacks import ApprovedOrder
 from trading.settings import OrderSettings, SizingSettings
 from trading.sizing import CannotSize, SizingBasis, shares_for
@@ -104,6 +113,15 @@ def _any_change(_intent: OrderIntent, _amended: OrderIntent) -> None:
     pass
 
 
+def _families(intents: Sequence[OrderIntent]) -> list[list[OrderIntent]]:
+    """Each order with those of ``intents`` that protect it behind it; last those whose parent is not among them."""
+    families = {intent.client_order_id: [intent] for intent in intents if intent.parent_id is None}
+    for intent in intents:
+        if intent.parent_id is not None:
+            families.setdefault(intent.parent_id, []).append(intent)
+    return list(families.values())
+
+
 class OrderRouter:
     """Owns the orders of one session: what is wanted, what is working, what the broker said. One thread at a time.
 
@@ -139,6 +157,7 @@ class OrderRouter:
         self._amendments = Amendments(self._open, broker, save, settle, may_send)
         self._interrupted: dict[str, OpenOrder] = {}
         self._held_back: set[str] = set()
+        self._together = broker if isinstance(broker, SendsTogether) else None
         self._later: list[OrderReport] = []
         self._never_arrived: dict[str, int] = {}
         self._not_asked: set[str] = set()
@@ -389,7 +408,10 @@ class OrderRouter:
             self._move(event)
         for order_id in [*(event.client_order_id for event in asked), *unheard]:
             self._ask_to_cancel(order_id)
-        return [event for order in approved for event in self._send(order.intent)]
+        wanted = [order.intent for order in approved]
+        if self._together is None:
+            return [event for intent in wanted for event in self._send(intent)]
+        return [event for family in _families(wanted) for event in self._send_family(family, self._together)]
 
     def calculate_and_execute_action(
         self,
@@ -649,12 +671,10 @@ class OrderRouter:
         order_id, at = intent.client_order_id, intent.created_at
         if order_id in self._open:
             return []  # sent before: what became of it comes as news
-        submitted = OrderEvent(order_id, at, OrderStatus.SUBMITTED)
         before = self._interrupted.pop(order_id, None)
         if before is None:
-            self._open[order_id] = OpenOrder(intent, OrderStatus.CREATED, 0, 1)
-            self._move(submitted)
-            return [submitted, *self._hand_over(intent, at)]
+            return [self._submitted(intent), *self._hand_over(intent, at)]
+        submitted = OrderEvent(order_id, at, OrderStatus.SUBMITTED)
         self._open[order_id] = replace(before, attempts=before.attempts + 1)
         try:
             found = self._find_settled(order_id)
@@ -671,18 +691,59 @@ class OrderRouter:
         self._move(submitted)
         return [submitted, *self._hand_over(before.intent, at)]
 
-    def _hand_over(self, intent: OrderIntent, at: datetime) -> list[OrderEvent]:
-        """Send, and after silence ask by id, wait, ask again, and only then send again; as often as is allowed."""
+    def _send_family(self, family: Sequence[OrderIntent], broker: SendsTogether) -> list[OrderEvent]:
+        """An order with those that protect it, in one go; one by one where any of them was handed over before."""
+        known = self._open.keys() | self._interrupted.keys()
+        is_whole = family[0].parent_id is None and len(family) > 1
+        if not is_whole or any(intent.client_order_id in known for intent in family):
+            return [event for intent in family for event in self._send(intent)]
+        self._may_send()
+        events = [self._submitted(intent) for intent in family]
+        try:
+            answers = broker.submit_together(family)
+        except BrokerError as error:
+            answers = [error] * len(family)
+        for intent, answer in zip_longest(family, answers[: len(family)]):
+            first = answer or OutcomeUnknown(f"the broker did not answer of {intent.client_order_id}")
+            # What protects an order that is over already has nothing to protect: it is not sent on its own.
+            may_repeat = intent.parent_id is None or intent.parent_id in self._open
+            events += self._hand_over(intent, intent.created_at, first, may_repeat)
+        return events
+
+    def _submitted(self, intent: OrderIntent) -> OrderEvent:
+        """The first step of an order that is handed over for the first time."""
+        order_id = intent.client_order_id
+        step = OrderEvent(order_id, intent.created_at, OrderStatus.SUBMITTED)
+        self._open[order_id] = OpenOrder(intent, OrderStatus.CREATED, 0, 1)
+        self._move(step)
+        return step
+
+    def _submit(self, intent: OrderIntent) -> Acknowledgement | BrokerError:
+        self._may_send()
+        try:
+            return self._broker.submit(intent)
+        except (OrderRefused, OutcomeUnknown, BrokerUnavailable) as error:
+            return error
+
+    def _hand_over(
+        self,
+        intent: OrderIntent,
+        at: datetime,
+        first: Acknowledgement | BrokerError | None = None,
+        may_repeat: bool = True,
+    ) -> list[OrderEvent]:
+        """Send, and after silence ask by id, wait, ask again, and only then send again; as often as is allowed.
+
+        ``first`` is the broker's answer where it was sent already. Not sent again unless it ``may_repeat``.
+        """
         order_id = intent.client_order_id
         events: list[OrderEvent] = []
         while True:
-            self._may_send()
-            try:
-                answer = self._broker.submit(intent)
-            except OrderRefused as error:
-                return events + self._moved(OrderEvent(order_id, at, OrderStatus.REJECTED, str(error)))
-            except (OutcomeUnknown, BrokerUnavailable) as error:
-                events += self._moved(OrderEvent(order_id, at, OrderStatus.UNKNOWN, str(error)))
+            answer, first = first or self._submit(intent), None
+            if isinstance(answer, OrderRefused):
+                return events + self._moved(OrderEvent(order_id, at, OrderStatus.REJECTED, str(answer)))
+            if isinstance(answer, BrokerError):
+                events += self._moved(OrderEvent(order_id, at, OrderStatus.UNKNOWN, str(answer)))
             else:
                 self._never_arrived.pop(intent.symbol, None)
                 # As in ``_follow``: filled it is once its executions have come.
@@ -695,7 +756,7 @@ class OrderRouter:
             if found is not None:
                 return events + self._follow(found, at)
             order = self._open[order_id]
-            if order.attempts >= self._settings.max_attempts:
+            if not may_repeat or order.attempts >= self._settings.max_attempts:
                 return [*events, self._expire(order, at)]
             self._open[order_id] = again = replace(order, attempts=order.attempts + 1)
             sent = OrderEvent(order_id, at, OrderStatus.SUBMITTED, f"attempt {again.attempts}")

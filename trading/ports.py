@@ -26,6 +26,7 @@ from trading.decisions import (
     Signal,
 )
 from trading.differences import ExternalFill, ExternalOrder, InstrumentLock, Reconciliation
+from trading.errors import BrokerError
 from trading.leases import Lease, Runner
 from trading.limit_changes import LimitChange
 from trading.operator_requests import OperatorRequest
@@ -223,6 +224,19 @@ class Broker(Protocol):
 
     def account(self) -> BrokerAccount:
         """Cash, positions and open orders (those made elsewhere included) at this moment."""
+        ...
+
+
+@runtime_checkable
+class SendsTogether(Protocol):
+    """A broker that takes an order with those that protect it in one go. One that does not gets them one by one."""
+
+    def submit_together(self, intents: Sequence[OrderIntent]) -> list[Acknowledgement | BrokerError]:
+        """Hand over a parent and its children: none of them works before all have been handed over.
+
+        One answer for each, in order: what ``submit`` would have returned or raised. Raises ``BrokerUnavailable`` when
+        none of them was handed over.
+        """
         ...
 
 
