@@ -18,7 +18,7 @@ from storage.questions import equity_of
 from storage.session_bars import bars_decided_on
 from storage.store import Store
 from storage.visit import read_from
-from tasks.composition import past_feed
+from tasks.feed_composition import past_feed
 from tasks.policy_composition import build_policy, find_bundle, policy_of, registered_bundle
 from trading.bars import Bar, BarColumns, BarSlice
 from trading.bundles.folder import Bundle, read_bundle

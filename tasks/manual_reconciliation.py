@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.handed_in import answer_to, hand_in
-from tasks.composition import assemble_reconciliation
 from tasks.operators import operator_name
+from tasks.rest_composition import assemble_reconciliation
 from trading.errors import BrokerUnavailable, ConfigurationError, StoreBusy, StoreError, Unreconciled
 from trading.operator_requests import OperatorRequest, RequestKind
 from trading.reconciliation_answer import comparison_answer

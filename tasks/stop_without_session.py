@@ -13,9 +13,9 @@ from typing import Any
 
 from storage.questions import accounts_of
 from storage.store import Store
-from tasks.composition import StopDesk, account_in, assemble_stop
 from tasks.halts_in_words import accounts_in, standing, unknown_in
 from tasks.operators import operator_name
+from tasks.rest_composition import StopDesk, account_in, assemble_stop
 from trading.calendar import TradingCalendar
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop

@@ -7,7 +7,8 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import date
 
-from tasks.composition import assemble, feed_kind
+from tasks.composition import assemble
+from tasks.feed_composition import feed_kind
 from trading.calendar import TradingHours
 from trading.sessions import SessionState, SessionSummary
 from trading.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from storage.store import open_store
-from tasks.composition import assemble_reconciliation
+from tasks.rest_composition import assemble_reconciliation
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile

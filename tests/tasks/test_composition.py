@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from storage.store import open_store
-from tasks.composition import account_name, assemble, feed_kind, paper_account_path
+from tasks.broker_composition import paper_account_path
+from tasks.composition import account_name, assemble
+from tasks.feed_composition import feed_kind
 from tasks.policy_composition import build_policy
 from trading.decisions import Halt
 from trading.errors import (

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.store import open_store
-from tasks.composition import assemble, assemble_reconciliation
+from tasks.composition import assemble
+from tasks.rest_composition import assemble_reconciliation
 from trading.account_at_rest import reconciler_at_rest
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker

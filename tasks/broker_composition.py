@@ -1,0 +1,83 @@
+"""The broker of an account, connected: to trade a session with, to look at, or to stop what nobody trades.
+
+The rule: whoever only looks, or stops, makes no account. One that is not there says nothing about what is held.
+"""
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from trading.brokers.paper import PaperBroker
+from trading.brokers.paper_file import PaperFile
+from trading.clocks.wall_clock import WallClock
+from trading.errors import BrokerUnavailable, Unreconciled
+from trading.ports import Broker, Ledger, SimulatedMarket
+from trading.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TradingBroker:
+    """Who executes a session's orders; ``market`` is its other side where that is simulated."""
+
+    broker: Broker
+    market: SimulatedMarket | None
+
+
+def paper_account_path(settings: Settings, account: str) -> Path:
+    """The file of the simulated account: the one named, else beside the database."""
+    named = settings.broker.paper.path
+    if named is not None:
+        return named
+    store = settings.store.path
+    # Only the usual ending gives way: ledgers of other names keep accounts of their own.
+    return store.with_name(f"{store.name.removesuffix('.duckdb')}.{account}.sqlite")
+
+
+def broker_to_trade_with(
+    settings: Settings, account: str, opens_at: datetime, ledger: Ledger, closing: contextlib.ExitStack
+) -> TradingBroker:
+    """The broker of a session that opens at ``opens_at``; an account that is not there yet is made.
+
+    Raises ``BrokerUnavailable``, and ``Unreconciled`` where the account has a past that ``ledger`` does not know.
+    """
+    file = PaperFile(paper_account_path(settings, account), account)
+    closing.callback(file.close)
+    broker = PaperBroker(account, settings.broker.paper, opens_at, file)
+    if broker.has_traded and ledger.opening_cash(account) is None:
+        raise Unreconciled(
+            f"The paper account {file.path} has traded before, and {settings.store.path} knows nothing of it: it belongs "
+            "to another database. Move the file away to start a new account, or name another with broker.paper.path "
+            "or --account."
+        )
+    return TradingBroker(broker, broker)
+
+
+def broker_to_look_at(settings: Settings, account: str, closing: contextlib.ExitStack) -> Broker:
+    """The broker, to be asked and nothing else; raises ``Unreconciled`` where there is none to ask."""
+    path = paper_account_path(settings, account)
+    if not path.exists():
+        raise Unreconciled(
+            f"The broker cannot be asked: there is no paper account {path}. That says nothing about what is held. Name "
+            "the file with broker.paper.path, or the account with --account."
+        )
+    return _paper_at_rest(settings, account, path, closing, read_only=True)
+
+
+def broker_to_stop(settings: Settings, account: str, closing: contextlib.ExitStack) -> Broker:
+    """The broker of an account that nobody trades, to cancel there; raises ``BrokerUnavailable`` where there is none."""
+    path = paper_account_path(settings, account)
+    if not path.exists():
+        raise BrokerUnavailable(
+            f"The broker cannot be asked: there is no paper account {path}. That says nothing about what works there. "
+            "Name the file with broker.paper.path."
+        )
+    return _paper_at_rest(settings, account, path, closing, read_only=False)
+
+
+def _paper_at_rest(
+    settings: Settings, account: str, path: Path, closing: contextlib.ExitStack, read_only: bool
+) -> PaperBroker:
+    file = PaperFile(path, account, read_only=read_only)
+    closing.callback(file.close)
+    return PaperBroker(account, settings.broker.paper, WallClock().now(), file)
