@@ -9,6 +9,7 @@ import typer
 from deployments.terminal.decisions import decisions
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
+from deployments.terminal.gateway import gateway
 from deployments.terminal.halts import flatten, halt, resume
 from deployments.terminal.import_bars import import_bars
 from deployments.terminal.limits import limits
@@ -44,6 +45,7 @@ app.command("promote")(promote)
 app.command("rollback")(rollback)
 app.command("decisions")(decisions)
 app.command("report")(report)
+app.command("gateway")(gateway)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)
 
