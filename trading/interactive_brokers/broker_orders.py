@@ -1,0 +1,449 @@
+"""The account's orders as the gateway tells of them: one record for each, found by reference and permanent id.
+
+Order ids are numbers of one connection and come back after a restart: they only say whom an answer on this line is about. A word that
+ends an order is a doubt until the broker was asked which orders are open; an end waits for the executions it speaks of.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from trading.interactive_brokers.error_codes import Meaning, meaning_of
+from trading.interactive_brokers.executions import Executions
+from trading.interactive_brokers.messages import (
+    CommissionTold,
+    CompletedTold,
+    ErrorTold,
+    ExecutionTold,
+    Instrument,
+    Message,
+    OrderTold,
+    StatusTold,
+    WireOrder,
+)
+from trading.interactive_brokers.order_terms import order_type_of, prices_of, side_of
+from trading.interactive_brokers.statuses import Said, meaning_of_status, status_of
+from trading.money import round_money
+from trading.orders import Execution, OrderStatus
+from trading.ports import BrokerOrder, OrderReport
+
+_log = logging.getLogger(__name__)
+_TAKEN = (Said.WORKING, Said.ENDING, Said.FILLED)
+
+
+@dataclass(slots=True)
+class KnownOrder:
+    """One order. ``word`` is the broker's newest on its standing, empty before the first.
+
+    ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``touched`` the newest
+    message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it.
+    """
+
+    reference: str
+    symbol: str
+    order: WireOrder
+    word: str = ""
+    told_filled: int = 0
+    average_price: Decimal | None = None
+    ended: OrderStatus | None = None
+    doubted: int | None = None
+    touched: int = 0
+    listed: int = 0
+    refusal: str = ""
+    remark: str = ""
+    cancel_asked: bool = False
+    was_taken: bool = False
+    is_from_executions: bool = False
+    reported: tuple[OrderStatus, int] | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the broker has shown that it has the order, or had it."""
+        return bool(self.word or self.order.perm_id or self.ended)
+
+    @property
+    def quantity(self) -> int:
+        """Whole shares it is for."""
+        return int(self.order.quantity)
+
+    @property
+    def broker_id(self) -> str:
+        """The broker's name for it: the permanent id, where one was told."""
+        return str(self.order.perm_id) if self.order.perm_id else f"{self.order.client_id}/{self.order.order_id}"
+
+
+class BrokerOrders:
+    """Everything heard of one account's orders and executions. Used on the connection's thread alone.
+
+    ``symbol_of`` names instruments as sessions do.
+    """
+
+    def __init__(self, account: str, client_id: int, symbol_of: Callable[[Instrument], str]) -> None:
+        self._account = account
+        self._client_id = client_id
+        self._symbol_of = symbol_of
+        self.executions = Executions(symbol_of)
+        self._orders: list[KnownOrder] = []
+        self._by_perm: dict[int, KnownOrder] = {}
+        self._by_number: dict[tuple[int, int], KnownOrder] = {}
+        self._by_reference: dict[str, list[KnownOrder]] = {}
+        self._changed: dict[int, KnownOrder] = {}
+        self._executed: dict[str, None] = {}
+        self._shares: dict[int | str, dict[str, tuple[int, int]]] = {}
+        self._corrected: set[str] = set()
+        self._messages = 0
+        self.highest_order_id = 0
+        """The highest order id of this client that was heard."""
+
+    # Ours on their way
+
+    def sent(self, symbol: str, order: WireOrder) -> KnownOrder:
+        """An order of ours that is about to be sent, or sent again under its number."""
+        known = self.find(order.order_ref)
+        self._messages += 1
+        if known is None:
+            known = self._add(KnownOrder(order.order_ref, symbol, order))
+        elif not known.is_told:
+            known.order, known.refusal = order, ""
+        known.touched = self._messages
+        self._by_number[self._client_id, order.order_id] = known
+        return known
+
+    def begin_line(self) -> None:
+        """A new line: order ids mean nothing until they are told again, and everything of the day is news once more."""
+        self._by_number.clear()
+        for known in self._orders:
+            known.reported = None
+            self._changed[id(known)] = known
+        self._executed |= dict.fromkeys(one.exec_id for one in self.executions.counting())
+
+    # Hearing
+
+    def hear(self, message: Message) -> None:
+        """Take in one message; what is of other accounts, or not about orders, changes nothing."""
+        self._messages += 1
+        if isinstance(message, OrderTold):
+            self._order_told(message)
+        elif isinstance(message, StatusTold):
+            self._status_told(message)
+        elif isinstance(message, CompletedTold):
+            self._completed_told(message)
+        elif isinstance(message, ExecutionTold):
+            self._execution_told(message)
+        elif isinstance(message, CommissionTold):
+            if self.executions.hear_commission(message):
+                self._executed[message.exec_id] = None
+        elif isinstance(message, ErrorTold):
+            self._error_told(message)
+
+    def _order_told(self, message: OrderTold) -> None:
+        order = message.order
+        if order.account not in ("", self._account):
+            return
+        if order.client_id == self._client_id:
+            self.highest_order_id = max(self.highest_order_id, order.order_id)
+        known = self._of(order.perm_id, order.client_id, order.order_id, order.order_ref)
+        if known is None:
+            known = self._add(KnownOrder(order.order_ref, self._symbol_of(message.instrument), order))
+        self._identify(known, order)
+        known.is_from_executions = False
+        self._take_word(known, message.status, known.told_filled)
+        if meaning_of_status(message.status) not in (Said.OVER, Said.FILLED):
+            known.listed = self._messages
+
+    def _status_told(self, message: StatusTold) -> None:
+        known = self._of(message.perm_id, message.client_id, message.order_id, "")
+        if known is None:
+            return  # of another client's, or of another account's
+        if message.perm_id and not known.order.perm_id:
+            self._identify(known, replace(known.order, perm_id=message.perm_id))
+        if message.filled >= known.told_filled:
+            known.average_price = message.average_price or known.average_price
+        if message.why_held:
+            known.remark = f"held by the broker: {message.why_held}"
+        self._take_word(known, message.status, max(known.told_filled, int(message.filled)))
+
+    def _completed_told(self, message: CompletedTold) -> None:
+        order = message.order
+        if order.account not in ("", self._account):
+            return
+        known = self._of(order.perm_id, 0, 0, order.order_ref)
+        if known is None:
+            known = self._add(KnownOrder(order.order_ref, self._symbol_of(message.instrument), order))
+        self._identify(known, order)
+        known.is_from_executions = False
+        self._touch(known)
+        known.told_filled = max(known.told_filled, int(message.filled or 0))
+        said = meaning_of_status(message.status)
+        filled = self._filled(known)
+        if said is Said.FILLED or (known.quantity and filled >= known.quantity):
+            known.ended = OrderStatus.FILLED
+        elif said in (Said.OVER, Said.HELD):
+            refused = not filled and (said is Said.HELD or (known.refusal and not known.was_taken))
+            known.ended = OrderStatus.REJECTED if refused and not known.cancel_asked else OrderStatus.CANCELLED
+        known.doubted = None if known.ended else known.doubted
+        known.remark = known.remark or message.ended
+
+    def _execution_told(self, message: ExecutionTold) -> None:
+        if message.account not in ("", self._account):
+            return
+        if message.client_id == self._client_id:
+            self.highest_order_id = max(self.highest_order_id, message.order_id)
+        known = self._of(message.perm_id, message.client_id, message.order_id, message.order_ref)
+        reference = message.order_ref or ("" if known is None else known.reference)
+        if not self.executions.hear(message, reference):
+            return
+        self._executed[message.exec_id] = None
+        execution = self.executions.get(message.exec_id)
+        revisions = self._revisions(message.perm_id, reference)
+        before = revisions.get(execution.lineage)
+        if before is not None:
+            self._corrected.add(reference)
+        if before is None or execution.revision > before[0]:
+            revisions[execution.lineage] = execution.revision, execution.quantity
+        if known is None and reference:
+            known = self._add(KnownOrder(reference, execution.symbol, _order_of(message)))
+            self._identify(known, known.order)
+            known.is_from_executions = True
+        if known is not None:
+            if known.is_from_executions:
+                known.order = replace(known.order, quantity=Decimal(self._executed_shares(known)))
+            self._touch(known)
+
+    def _revisions(self, perm_id: int, reference: str) -> dict[str, tuple[int, int]]:
+        """Shares by lineage of one order, found by either of its names."""
+        keys = [key for key in (perm_id, reference) if key]
+        found = next((self._shares[key] for key in keys if key in self._shares), {})
+        for key in keys:
+            self._shares[key] = found
+        return found
+
+    def _error_told(self, message: ErrorTold) -> None:
+        known = self._by_number.get((self._client_id, message.request_id))
+        if known is None or message.request_id <= 0:
+            return
+        meaning = meaning_of(message.code)
+        words = f"{message.code}: {message.text}"
+        self._touch(known)
+        if meaning in (Meaning.ORDER_WARNING, Meaning.NOTICE):
+            known.remark = words
+            return
+        if meaning is Meaning.ORDER_OVER:
+            known.remark = known.remark or words
+        elif meaning is not Meaning.CANCEL_NOT_POSSIBLE:
+            known.refusal = words
+        if known.ended is None:
+            known.doubted = self._messages
+
+    def _take_word(self, known: KnownOrder, word: str, filled: int) -> None:
+        said = meaning_of_status(word)
+        known.told_filled = filled
+        self._touch(known)
+        if not word:
+            return
+        known.word = word
+        known.was_taken = known.was_taken or said in _TAKEN
+        if said is Said.FILLED and (filled >= known.quantity or self._filled(known) >= known.quantity):
+            known.ended, known.doubted = OrderStatus.FILLED, None
+        elif said in (Said.OVER, Said.HELD):
+            if known.ended is None and known.doubted is None:
+                known.doubted = self._messages
+        elif known.ended not in (None, OrderStatus.FILLED):
+            # It works after all: whatever was thought of it gives way to what the broker shows.
+            known.ended, known.doubted = None, None
+
+    # Asking
+
+    @property
+    def clock(self) -> int:
+        """Messages so far: what is heard before a question is asked is older than its answer."""
+        return self._messages
+
+    @property
+    def doubts(self) -> list[KnownOrder]:
+        """Orders about which the broker has to be asked: whether they are over, or what they have filled."""
+        return [one for one in self._orders if one.doubted is not None or self._lacks_executions(one)]
+
+    def settle(self, asked_at: int, is_complete: bool) -> None:
+        """All open orders were told in answer to a question asked at ``asked_at`` (``clock``).
+
+        What was not among them and has not moved since is over. With ``is_complete`` that goes for every order, because the
+        day's executions and completed orders were told too; else for those in doubt.
+        """
+        for known in self._orders:
+            if known.ended is not None or not known.is_told:
+                continue
+            was_in_doubt = known.doubted is not None and known.doubted <= asked_at
+            if known.listed > asked_at:
+                if meaning_of_status(known.word) is Said.HELD and known.refusal:
+                    self._end(known)  # refused, and kept on the list
+                else:
+                    known.doubted = None
+            elif was_in_doubt or (is_complete and known.touched <= asked_at):
+                self._end(known)
+
+    def end_refused(self, known: KnownOrder) -> None:
+        """An order that was never told is not among the open ones, and an error spoke of it: it was refused."""
+        known.ended, known.doubted = OrderStatus.REJECTED, None
+        self._changed[id(known)] = known
+
+    def forget_number(self, reference: str) -> None:
+        """An order that was refused because of its number is on its way again, under another."""
+        known = self.find(reference)
+        if known is not None:
+            self._by_number.pop((self._client_id, known.order.order_id), None)
+            known.order = replace(known.order, order_id=0)
+            known.refusal, known.ended, known.doubted = "", None, None
+
+    def _end(self, known: KnownOrder) -> None:
+        filled = self._filled(known)
+        if known.quantity and filled >= known.quantity:
+            known.ended = OrderStatus.FILLED
+        elif not filled and not known.cancel_asked and (known.refusal or meaning_of_status(known.word) is Said.HELD):
+            known.ended = OrderStatus.REJECTED
+        else:
+            known.ended = OrderStatus.CANCELLED
+        known.doubted = None
+        self._changed[id(known)] = known
+
+    # Telling
+
+    def find(self, reference: str) -> KnownOrder | None:
+        """The order under a reference; of several (there should never be) the one that the broker has shown most of."""
+        found = self._by_reference.get(reference, [])
+        if len(found) > 1:
+            _log.error("several orders under one reference client_order_id=%s count=%d", reference, len(found))
+        return max(found, key=lambda one: (one.is_told, self._filled(one), one.ended is None), default=None)
+
+    def by_number(self, order_id: int) -> KnownOrder | None:
+        """The order of this client that has this number on this line."""
+        return self._by_number.get((self._client_id, order_id))
+
+    def number_of(self, known: KnownOrder) -> int | None:
+        """The order's number on this line; None where it was not told on it."""
+        key = (self._client_id, known.order.order_id)
+        return known.order.order_id if self._by_number.get(key) is known else None
+
+    def open_orders(self) -> Iterator[KnownOrder]:
+        """Orders that are not over, as far as is known."""
+        return (one for one in self._orders if one.ended is None and one.is_told)
+
+    def status(self, known: KnownOrder) -> OrderStatus:
+        """Where an order stands; a doubtful word counts as not said. Only of one that was told."""
+        if known.ended is not None:
+            return known.ended
+        said = meaning_of_status(known.word)
+        filled = self._filled(known)
+        if said in (Said.OVER, Said.HELD) or (said is Said.FILLED and filled < known.quantity):
+            said = Said.WORKING if known.was_taken else Said.ON_ITS_WAY
+        return status_of(said, filled)
+
+    def seen(self, known: KnownOrder) -> BrokerOrder:
+        """The order in the words of the port."""
+        limit, stop = prices_of(known.order)
+        filled = self._filled(known)
+        return BrokerOrder(
+            known.reference,
+            known.broker_id,
+            known.symbol,
+            side_of(known.order.action),
+            known.quantity,
+            filled,
+            self.status(known),
+            order_type_of(known.order),
+            limit,
+            stop,
+            self._average(known) if filled else None,
+        )
+
+    def filled(self, known: KnownOrder) -> int:
+        """Shares of the order that are filled, as the broker says or its executions show."""
+        return self._filled(known)
+
+    def news(self, at: datetime) -> list[OrderReport | Execution]:
+        """Executions, then standings, that were not told yet; an end that waits for something stays for later."""
+        executed, self._executed = self._executed, {}
+        told: list[OrderReport | Execution] = [self.executions.get(exec_id) for exec_id in executed]
+        changed, self._changed = self._changed, {}
+        for key, known in changed.items():
+            if not known.is_told or not known.reference:
+                continue
+            if known.doubted is not None or self._lacks_executions(known):
+                self._changed[key] = known
+                if known.ended is not None or known.doubted is not None:
+                    continue
+            status = self.status(known)
+            if known.reported != (status, known.order.perm_id):
+                known.reported = status, known.order.perm_id
+                told.append(OrderReport(known.reference, known.broker_id, status, at, known.refusal or known.remark))
+        return told
+
+    def _lacks_executions(self, known: KnownOrder) -> bool:
+        if not known.is_told or known.reference in self._corrected:
+            return False
+        expected = max(known.told_filled, known.quantity if known.ended is OrderStatus.FILLED else 0)
+        return expected > self._executed_shares(known)
+
+    def _executed_shares(self, known: KnownOrder) -> int:
+        return sum(quantity for _, quantity in self._revisions(known.order.perm_id, known.reference).values())
+
+    def _filled(self, known: KnownOrder) -> int:
+        shares = self._executed_shares(known)
+        return shares if known.reference in self._corrected else max(shares, known.told_filled)
+
+    def _average(self, known: KnownOrder) -> Decimal | None:
+        own = self.executions.of(known.reference) if known.reference else []
+        shares = sum(one.quantity for one in own)
+        if shares and shares == self._filled(known):
+            return round_money(sum((one.quantity * one.price for one in own), Decimal(0)) / shares)
+        return known.average_price
+
+    def _of(self, perm_id: int, client_id: int, order_id: int, reference: str) -> KnownOrder | None:
+        if perm_id and (known := self._by_perm.get(perm_id)) is not None:
+            return known
+        if order_id > 0 and client_id:
+            known = self._by_number.get((client_id, order_id))
+            if known is not None and (not reference or known.reference == reference):
+                return known
+        waiting: Iterable[KnownOrder] = self._by_reference.get(reference, ()) if reference else ()
+        return next((one for one in waiting if not perm_id or not one.order.perm_id), None)
+
+    def _add(self, known: KnownOrder) -> KnownOrder:
+        self._orders.append(known)
+        if known.reference:
+            self._by_reference.setdefault(known.reference, []).append(known)
+        return known
+
+    def _identify(self, known: KnownOrder, order: WireOrder) -> None:
+        known.order = replace(
+            order,
+            perm_id=order.perm_id or known.order.perm_id,
+            order_id=order.order_id or known.order.order_id,
+            client_id=order.client_id or known.order.client_id,
+            order_ref=known.reference,
+        )
+        if known.order.perm_id:
+            self._by_perm[known.order.perm_id] = known
+        if order.client_id and order.order_id > 0:
+            self._by_number[order.client_id, order.order_id] = known
+
+    def _touch(self, known: KnownOrder) -> None:
+        known.touched = self._messages
+        self._changed[id(known)] = known
+
+
+def _order_of(message: ExecutionTold) -> WireOrder:
+    """What an execution tells of its order, where nothing else does: at least what it has filled."""
+    return WireOrder(
+        side_of(message.side).value,
+        message.shares,
+        "MKT",
+        "DAY",
+        message.order_ref,
+        message.account,
+        order_id=message.order_id,
+        client_id=message.client_id,
+        perm_id=message.perm_id,
+    )
