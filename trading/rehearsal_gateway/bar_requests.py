@@ -1,8 +1,9 @@
 """What a client asks for when it asks for past bars, read and checked as Interactive Brokers does."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from trading.calendar import TradingCalendar, TradingHours
@@ -69,14 +70,21 @@ class BarRequest:
         """From when on bars are asked for, ``end`` being the request's end or the present.
 
         Seconds are counted in trading time, so that an evening's last ten minutes are those before the close; days are sessions,
-        the one that ``end`` falls into or follows being the first; weeks, months and years are the calendar's.
+        the one that ``end`` falls into or follows being the first; weeks, months and years begin with the same day of an earlier one.
         """
         if self.unit is DurationUnit.SECONDS:
             return self._seconds_before(end, calendar)
         if self.unit is DurationUnit.DAYS:
             return sessions_until(end, self.count, calendar)[0].opens_at
-        days = min(self.count * _CALENDAR_DAYS[self.unit], _MOST_DAYS_BACK)
-        return end - timedelta(days=days)
+        zone = calendar.hours(calendar.next_session_date(calendar.exchange_date(end))).zone
+        return datetime.combine(self._first_date(calendar.exchange_date(end)), time(), tzinfo=zone).astimezone(UTC)
+
+    def _first_date(self, last: date) -> date:
+        if self.unit is DurationUnit.WEEKS:
+            return last - timedelta(weeks=self.count)
+        months = self.count * (12 if self.unit is DurationUnit.YEARS else 1)
+        year, month = divmod(12 * last.year + last.month - 1 - months, 12)
+        return date(year, month + 1, min(last.day, monthrange(year, month + 1)[1]))
 
     def _seconds_before(self, end: datetime, calendar: TradingCalendar) -> datetime:
         left = timedelta(seconds=self.count)
