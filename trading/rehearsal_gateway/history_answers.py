@@ -95,7 +95,8 @@ class HistoryAnswers:
         calendar = self._market.calendar
         end = min(request.end or self._market.now(), self._market.now())
         start = request.starts_at(end, calendar)
-        sessions = calendar.sessions_between(calendar.exchange_date(start), calendar.exchange_date(end))
+        days = calendar.exchange_date(start), calendar.exchange_date(end)
+        sessions = [hours for hours in calendar.sessions_between(*days) if hours.opens_at < end]
         if not sessions:
             raise Refused(162, f"{_SERVICE}HMDS query returned no data")
 

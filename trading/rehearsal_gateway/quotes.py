@@ -124,12 +124,16 @@ class Quotes:
         market, symbol = self._market, quoted.instrument.symbol
         until = market.known_until - (timedelta() if quoted.is_live else DELAY)
         [earlier, latest] = sessions_until(until, 2, market.calendar)
-        before = market.past.known(symbol, earlier.opens_at, earlier.closes_at, until)
+        today = market.calendar.exchange_date(until)
+        ended = earlier if latest.session_date == today else latest
         ticks = _LIVE_TICKS if quoted.is_live else _DELAYED_TICKS
+        before = market.past.known(symbol, ended.opens_at, ended.closes_at, until)
         if len(before):
-            client.send(1, 6, request_id, ticks.close, int(before.close[-1]) / 1e6, 0, 0)
+            close = int(before.close[-1]) / 1e6
+            client.send(1, 6, request_id, ticks.close, close, 0, 0)
+            client.send(1, 6, request_id, ticks.last, close, _SIZE, 0)
         so_far = market.past.known(symbol, latest.opens_at, latest.closes_at, until)
-        if len(so_far):
+        if latest.session_date == today and len(so_far):
             _tell(client, request_id, quoted, _as_one(so_far))
 
 
