@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from trading.account_balances import Balance, BalanceReading
 from trading.bars import Bar, BarColumns, BarSlice, Column, RawSlice
 from trading.calendar import TradingHours
 from trading.decisions import (
@@ -144,12 +145,18 @@ class BrokerPosition:
 
 @dataclass(frozen=True, slots=True)
 class BrokerAccount:
-    """The broker's account as a whole."""
+    """The broker's account as a whole.
+
+    ``cash`` is that of the base currency, ``currency``; cash in others is among the ``balances``, which move with prices and
+    take no part when two answers are compared.
+    """
 
     account: str
     cash: Decimal
     positions: tuple[BrokerPosition, ...]
     open_orders: tuple[BrokerOrder, ...]
+    balances: tuple[Balance, ...] = field(default=(), compare=False)
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +451,7 @@ class LedgerEntries:
     shadow_decisions: list[ShadowDecision] = field(default_factory=list)
     policy_states: list[PolicyState] = field(default_factory=list)
     blocks: list[ReplayBlock] = field(default_factory=list)
+    balances: list[BalanceReading] = field(default_factory=list)
     marks: dict[str, Decimal] = field(default_factory=dict)
 
     def add(self, more: "LedgerEntries") -> None:
@@ -480,6 +488,7 @@ class LedgerEntries:
                 self.shadow_decisions,
                 self.policy_states,
                 self.blocks,
+                self.balances,
                 self.marks,
             )
         )
