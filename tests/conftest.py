@@ -1,8 +1,14 @@
 """Fixtures that several rooms share: one Prefect server for the whole suite, a quiet Prefect, and facts of trained policies."""
 
+import json
 import os
+import select
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +41,131 @@ def prefect_server() -> Iterator[str]:
             yield address
         finally:
             del os.environ["PREFECT_API_URL"]
+
+
+class GatewayProcess:
+    """A rehearsal gateway in a process of its own. ``port`` is for clients, ``control`` for its door (None without one)."""
+
+    def __init__(self, arguments: Sequence[object], folder: Path, seconds: float = 60.0) -> None:
+        house = Path(__file__).parents[1]
+        self._log = (folder / "gateway.log").open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.terminal", "gateway", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(house)},
+        )
+        self._door: socket.socket | None = None
+        try:
+            said = self._first_line(seconds)
+        except BaseException:
+            self.kill()
+            raise
+        self.port: int = said["port"]
+        self.control: int | None = said.get("control")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def ask(self, command: Mapping[str, Any], seconds: float = 60.0) -> dict[str, Any]:
+        """What the door answers to one command."""
+        if self.control is None:
+            raise RuntimeError("this gateway has no control door")
+        if self._door is None:
+            self._door = socket.create_connection(("127.0.0.1", self.control), timeout=seconds)
+            self._answers = self._door.makefile("rb")
+        self._door.settimeout(seconds)
+        self._door.sendall(json.dumps(command).encode() + b"\n")
+        answer = json.loads(self._answers.readline())
+        assert isinstance(answer, dict)
+        return answer
+
+    def book(self) -> dict[str, Any]:
+        """Its accounts, orders, executions, clients, and the faults that have fired."""
+        return self.ask({"command": "book"})
+
+    def freeze(self) -> None:
+        """Let it stand still: its sockets stay, and nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a word; a second time does nothing."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait(30)
+        self._leave()
+
+    def stop(self) -> int:
+        """End it as a person does; its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        code = self._process.wait(30)
+        self._leave()
+        return code
+
+    def __enter__(self) -> "GatewayProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def _first_line(self, seconds: float) -> dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        ready, _, _ = select.select([stdout], [], [], seconds)
+        line = stdout.readline() if ready else b""
+        if not line:
+            words = Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+            raise RuntimeError(f"the gateway did not start within {seconds:g} seconds: {words[-2000:]}")
+        said = json.loads(line)
+        assert isinstance(said, dict)
+        return said
+
+    def _leave(self) -> None:
+        if self._door is not None:
+            self._answers.close()
+            self._door.close()
+            self._door = None
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts ``openbell gateway`` with further options; it is ended by ``with``, by ``kill`` or at the latest with the tests.
+
+    As it is: an invented market of SPY, a control door, ports that the system chooses, and a time that moves only by the door.
+    ``running`` lets time run by ``--speed`` instead. ``folder`` is where it works; a new one where none is named.
+    """
+    started: list[GatewayProcess] = []
+
+    def start(*options: object, running: bool = False, port: int = 0, folder: Path | None = None) -> GatewayProcess:
+        arguments: list[object] = ["--port", port, "--control", 0]
+        arguments += [] if running else ["--clock", "stepped"]
+        named = set(map(str, options))
+        if not named & {"--feed", "--bars", "--db", "--date"}:
+            arguments += ["--feed", "synthetic"]
+        if "--symbols" not in named:
+            arguments += ["--symbols", "SPY"]
+        gateway = GatewayProcess([*arguments, *options], folder or tmp_path_factory.mktemp("gateway"))
+        started.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in started:
+        gateway.kill()
 
 
 @pytest.fixture(scope="session")
