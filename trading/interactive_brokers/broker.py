@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from trading.errors import BrokerError, BrokerUnavailable
-from trading.interactive_brokers.account_values import cash_of
+from trading.interactive_brokers.account_values import balances_of, cash_of
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.day_questions import DayQuestions, all_of
 from trading.interactive_brokers.messages import AccountValueTold, PositionTold
@@ -153,7 +153,8 @@ class IbBroker:
         cash = cash_of(values)
         if cash is None:
             raise BrokerUnavailable("The broker's balances do not say how much cash there is.")
-        return BrokerAccount(self._name, cash, tuple(held), opened)
+        currency, balances = balances_of(values)
+        return BrokerAccount(self._name, cash, tuple(held), opened, balances, currency)
 
     @property
     def _patience(self) -> float:

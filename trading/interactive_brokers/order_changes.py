@@ -22,6 +22,7 @@ class OrderChanges:
         self._instruments = instruments
 
     async def cancel(self, reference: str) -> None:
+        """Ask for an order's rest to be cancelled, as the port promises."""
         orders = self._day.orders
         known = orders.find(reference)
         if known is None or not known.is_told or orders.number_of(known) is None or known.doubted is not None:
@@ -49,6 +50,7 @@ class OrderChanges:
             raise OutcomeUnknown(f"The cancel of {reference} was sent and no answer tells what became of it.")
 
     async def replace(self, amendment: OrderAmendment) -> None:
+        """Change a working order, as the port promises."""
         orders, reference = self._day.orders, amendment.client_order_id
         known = orders.find(reference)
         if known is None or not known.is_told or orders.number_of(known) is None or known.doubted is not None:
@@ -69,7 +71,7 @@ class OrderChanges:
         if wanted.quantity <= orders.filled(known):
             await self.cancel(reference)
             return
-        instrument = await asyncio.to_thread(self._instruments.instrument, known.symbol)
+        instrument = await asyncio.to_thread(self._instruments.to_trade, known.symbol)
         before = orders.clock
         known.refusal = ""
         try:

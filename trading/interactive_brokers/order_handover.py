@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
-from trading.errors import BrokerError, BrokerUnavailable, DataNotFit, OrderRefused, OutcomeUnknown
+from trading.errors import BrokerError, BrokerUnavailable, ConfigurationError, DataNotFit, OrderRefused, OutcomeUnknown
 from trading.interactive_brokers.broker_orders import KnownOrder
 from trading.interactive_brokers.day_questions import DayQuestions
 from trading.interactive_brokers.messages import Instrument, WireOrder
@@ -28,8 +28,8 @@ _NUMBERS_APART = 1_000
 class Instruments(Protocol):
     """What symbols mean at the broker."""
 
-    def instrument(self, symbol: str) -> Instrument:
-        """The contract to order; raises ``DataNotFit`` for one that is unknown or ambiguous, ``BrokerUnavailable``."""
+    def to_trade(self, symbol: str) -> Instrument:
+        """The contract to order; raises ``DataNotFit`` or ``ConfigurationError`` for what cannot be, ``BrokerUnavailable``."""
         ...
 
     def symbol_of(self, instrument: Instrument) -> str:
@@ -46,7 +46,7 @@ class Leg:
     """One order on its way; ``outcome`` once that is decided before it was sent."""
 
     intent: OrderIntent
-    instrument: Instrument
+    instrument: Instrument | None = None
     known: KnownOrder | None = None
     outcome: Acknowledgement | BrokerError | None = None
 
@@ -60,16 +60,19 @@ class OrderHandover:
         self._parents: dict[str, str] = {}
 
     def leg(self, intent: OrderIntent) -> Leg:
+        """An order to hand over, with its contract; asks the broker for that, so not on the connection's thread."""
+        leg = Leg(intent)
         try:
-            leg = Leg(intent, self._instruments.instrument(intent.symbol))
+            leg.instrument = self._instruments.to_trade(intent.symbol)
             require_on_tick(intent, self._instruments.minimum_tick(intent.symbol))
-        except DataNotFit as error:
-            raise OrderRefused(f"Order {intent.client_order_id} is not sent: {error}") from error
+        except (DataNotFit, ConfigurationError) as error:
+            leg.outcome = OrderRefused(f"Order {intent.client_order_id} is not sent: {error}")
         except OrderRefused as error:
             leg.outcome = error
         return leg
 
     async def hand_over(self, legs: list[Leg]) -> None:
+        """Send what the broker does not have, and wait until it has said something of each, or nothing for too long."""
         line = self._day.connection.require_line("an order")
         orders = self._day.orders
         if any((known := orders.find(leg.intent.client_order_id)) is not None and known.ended is None for leg in legs):
@@ -122,6 +125,7 @@ class OrderHandover:
             leg.known = self._day.orders.sent(intent.symbol, replace(wire, order_id=number, client_id=line.client_id))
             if intent.parent_id is not None:
                 self._parents[intent.client_order_id] = intent.parent_id
+            assert leg.instrument is not None  # what has none has an outcome
             try:
                 line.place(number, leg.instrument, wire)
             except ConnectionError as error:
@@ -182,6 +186,7 @@ class OrderHandover:
                     self._day.orders.end_refused(leg.known)
 
     def outcome(self, leg: Leg) -> Acknowledgement | BrokerError:
+        """What became of an order that was handed over."""
         if leg.outcome is not None:
             return leg.outcome
         known, name = leg.known, leg.intent.client_order_id
