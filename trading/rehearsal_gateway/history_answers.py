@@ -1,6 +1,6 @@
 """Answers requests for past bars, and keeps those up to date that were asked for so."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from trading.rehearsal_gateway.data_permissions import DataPermissions
 from trading.rehearsal_gateway.data_subscriptions import Subscriptions
 from trading.rehearsal_gateway.instruments import SMART, Listing
 from trading.rehearsal_gateway.market import DayMarket
-from trading.rehearsal_gateway.market_port import DeliveredBar
+from trading.rehearsal_gateway.market_port import BarFaults, DeliveredBar
 from trading.rehearsal_gateway.message_kinds import Incoming
 from trading.rehearsal_gateway.pacing import Pacing
 from trading.rehearsal_gateway.refusals import Refused, answered
@@ -74,12 +74,12 @@ class HistoryAnswers:
         if not self.kept.end(client, request_id):
             raise Refused(366, f"No historical data query found for ticker id:{request_id}")
 
-    def keep(self, bar: Bar, faults: Callable[[DeliveredBar], list[DeliveredBar]]) -> None:
+    def keep(self, bar: Bar, faults: BarFaults) -> None:
         """Five seconds are over: bars that are kept up to date have grown, or a new one has begun."""
         for client, request_id, kept in self.kept.to(bar.symbol):
             begins = self._begin(bar.bar_time, kept.request)
             kept.bar = _grown(kept.bar, bar, begins)
-            for told in faults(kept.bar):
+            for told in faults(kept.bar, f"kept {client.client_id}:{request_id}"):
                 client.send(90, request_id, *self._update(told, kept.request))
 
     def _in_progress(self, instrument: Listing, request: BarRequest) -> DeliveredBar | None:

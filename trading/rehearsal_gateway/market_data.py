@@ -1,7 +1,7 @@
 """All answers to requests for data, and the delivery of live bars: what the server is given beside the market."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from trading.bars import Bar
 from trading.rehearsal_gateway.connected_client import ConnectedClient, Handler
@@ -14,6 +14,8 @@ from trading.rehearsal_gateway.market_port import BarFaults, DeliveredBar
 from trading.rehearsal_gateway.pacing import Pacing
 from trading.rehearsal_gateway.quotes import Quotes
 from trading.rehearsal_gateway.wire_times import WireTimes
+
+_FIVE_SECONDS = "five seconds"
 
 
 class MarketDataDesk:
@@ -62,10 +64,10 @@ class MarketDataDesk:
     def _deliver(self, bar: Bar) -> None:
         symbol = bar.symbol
         if self._live_bars.subscriptions.to(symbol) or self._quotes.subscriptions.to(symbol):
-            bars = self._as_faults_say(as_delivered(bar))
+            bars = self._as_faults_say(as_delivered(bar), _FIVE_SECONDS)
             self._live_bars.deliver(symbol, bars)
             self._quotes.deliver(symbol, bars)
         self._history.keep(bar, self._as_faults_say)
 
-    def _as_faults_say(self, bar: DeliveredBar) -> list[DeliveredBar]:
-        return [bar] if self._faults is None else list(self._faults(bar))
+    def _as_faults_say(self, bar: DeliveredBar, stream: str) -> Sequence[DeliveredBar]:
+        return [bar] if self._faults is None else self._faults(bar, stream)

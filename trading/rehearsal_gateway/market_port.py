@@ -47,8 +47,9 @@ class DeliveredBar:
     count: int
 
 
-BarFaults = Callable[[DeliveredBar], Sequence[DeliveredBar]]
-"""What is delivered in place of a live bar: itself as a rule; nothing, something else or more where a fault is at work."""
+BarFaults = Callable[[DeliveredBar, str], Sequence[DeliveredBar]]
+"""What is delivered in place of a live bar: itself as a rule; nothing, something else or more where a fault is at work. The text names
+the stream: all bars of five seconds are one, each request that keeps bars up to date has its own."""
 
 
 class Market(Protocol):

@@ -291,7 +291,7 @@ def test_without_a_subscription_there_is_delayed_data_or_none() -> None:
 
 def test_faults_stand_between_the_market_and_the_client() -> None:
     async def ask(there: Floor) -> None:
-        def broken(bar: DeliveredBar) -> list[DeliveredBar]:
+        def broken(bar: DeliveredBar, _stream: str) -> list[DeliveredBar]:
             if bar.time == OPEN:
                 return [bar, bar]
             return [replace(bar, close=math.nan)] if bar.time == OPEN + timedelta(seconds=5) else []
