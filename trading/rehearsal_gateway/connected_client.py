@@ -19,16 +19,46 @@ class ConnectedClient:
         self.server_version = server_version
         self.client_id = NO_REQUEST
         self.is_ready = False
+        self.spoilt: frozenset[str] = frozenset()
+        """The faults that concern the answer to the message which is being answered."""
+        self._held: list[bytes] | None = None
+        self._is_mute = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing that is written arrives any more."""
+        return self._writer.is_closing()
 
     def send(self, *fields: Field) -> None:
-        """Write one message; nothing where the client has gone."""
-        if not self._writer.is_closing():
+        """Write one message; nothing where the client has gone or hears nothing."""
+        if not self._writer.is_closing() and not self._is_mute:
             self._writer.write(frame(*fields))
 
-    def error(self, request_id: int, code: int, text: str, rejection: str = "") -> None:
-        """Tell an error, a warning or a notice; ``request_id`` is the request's or the order's, -1 for none."""
-        more = (rejection,) if self.server_version >= 166 else ()
-        self.send(_ERROR, 2, request_id, code, text, *more)
+    def tell(self, *fields: Field) -> None:
+        """Write news of an order, that nobody asked for: after what is held back, if anything is."""
+        if self._held is None:
+            self.send(*fields)
+        else:
+            self._held.append(frame(*fields))
+
+    def error(self, request_id: int, code: int, text: str) -> None:
+        """Tell an error, a warning or a notice; ``request_id`` is the request's, -1 for none."""
+        self.send(*self._error(request_id, code, text))
+
+    def tell_error(self, order_id: int, code: int, text: str) -> None:
+        """Tell an error about an order, as news of it."""
+        self.tell(*self._error(order_id, code, text))
+
+    def hold_news(self, seconds: float) -> None:
+        """From now on news of orders comes late: all of it after this much wall time."""
+        if self._held is None:
+            self._held = []
+        asyncio.get_running_loop().call_later(seconds, self._let_news_go)
+
+    def be_mute(self, seconds: float) -> None:
+        """Write nothing at all for this much wall time; what would have been written is lost."""
+        self._is_mute = True
+        asyncio.get_running_loop().call_later(seconds, self._speak)
 
     async def drain(self) -> None:
         """Return when what was written has left, or the client has gone."""
@@ -44,6 +74,19 @@ class ConnectedClient:
     def cut(self) -> None:
         """Hang up at once; what was not yet sent is lost."""
         self._writer.transport.abort()
+
+    def _error(self, request_id: int, code: int, text: str) -> tuple[Field, ...]:
+        more = ("",) if self.server_version >= 166 else ()  # the rejection as JSON
+        return (_ERROR, 2, request_id, code, text, *more)
+
+    def _let_news_go(self) -> None:
+        held, self._held = self._held, None
+        for message in held or ():
+            if not self._writer.is_closing() and not self._is_mute:
+                self._writer.write(message)
+
+    def _speak(self) -> None:
+        self._is_mute = False
 
 
 Handler = Callable[[ConnectedClient, FieldReader], Awaitable[None] | None]
