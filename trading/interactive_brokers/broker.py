@@ -108,6 +108,7 @@ class IbBroker:
             if self._day.orders.doubts:
                 with contextlib.suppress(BrokerUnavailable):
                     await self._day.ask_everything("orders in doubt")
+            await self._changes.fit_children()
             return tuple(self._day.orders.news(self._connection.clock.now()))
 
         return self._run(news(), "news", self._patience)

@@ -35,7 +35,7 @@ _TAKEN = (Said.WORKING, Said.ENDING, Said.FILLED)
 
 @dataclass(slots=True)
 class KnownOrder:
-    """One order. ``word`` is the broker's newest on its standing, empty before the first.
+    """One order. ``parent`` is the one whose fills it protects. ``word`` is the broker's newest on its standing, empty before the first.
 
     ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``touched`` the newest
     message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it.
@@ -44,6 +44,7 @@ class KnownOrder:
     reference: str
     symbol: str
     order: WireOrder
+    parent: "KnownOrder | None" = None
     word: str = ""
     told_filled: int = 0
     average_price: Decimal | None = None
@@ -99,7 +100,7 @@ class BrokerOrders:
 
     # Ours on their way
 
-    def sent(self, symbol: str, order: WireOrder) -> KnownOrder:
+    def sent(self, symbol: str, order: WireOrder, parent: KnownOrder | None = None) -> KnownOrder:
         """An order of ours that is about to be sent, or sent again under its number."""
         known = self.find(order.order_ref)
         self._messages += 1
@@ -107,7 +108,7 @@ class BrokerOrders:
             known = self._add(KnownOrder(order.order_ref, symbol, order))
         elif not known.is_told:
             known.order, known.refusal = order, ""
-        known.touched = self._messages
+        known.touched, known.parent = self._messages, parent or known.parent
         self._by_number[self._client_id, order.order_id] = known
         return known
 
@@ -358,6 +359,27 @@ class BrokerOrders:
             self._average(known) if filled else None,
         )
 
+    def children_of(self, parent: KnownOrder) -> list[KnownOrder]:
+        """Orders that protect what this one fills, as far as is known on this line."""
+        return [one for one in self._orders if one.parent is parent]
+
+    def left_to_protect(self, parent: KnownOrder, besides: KnownOrder | None = None) -> int:
+        """Shares that a parent has filled and no child (other than ``besides``) has closed."""
+        children = [child for child in self.children_of(parent) if child is not besides]
+        return max(self._filled(parent) - sum(self._filled(child) for child in children), 0)
+
+    def too_large(self) -> list[tuple[KnownOrder, int]]:
+        """Open children of parents that ended with less than was ordered, each with the quantity that it may be for."""
+        found = []
+        for child in self._orders:
+            parent = child.parent
+            if child.ended is not None or not child.is_told or parent is None or parent.ended is None:
+                continue
+            allowed = self.left_to_protect(parent, child)
+            if child.quantity > allowed:
+                found.append((child, allowed))
+        return found
+
     def filled(self, known: KnownOrder) -> int:
         """Shares of the order that are filled, as the broker says or its executions show."""
         return self._filled(known)
@@ -428,6 +450,8 @@ class BrokerOrders:
             self._by_perm[known.order.perm_id] = known
         if order.client_id and order.order_id > 0:
             self._by_number[order.client_id, order.order_id] = known
+        if known.parent is None and order.parent_id:
+            known.parent = self._by_number.get((order.client_id, order.parent_id))
 
     def _touch(self, known: KnownOrder) -> None:
         known.touched = self._messages

@@ -7,6 +7,7 @@ methods belong to the thread of one running event loop.
 
 import asyncio
 import contextlib
+import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,6 +37,9 @@ from trading.interactive_brokers.messages import (
 )
 
 _T = TypeVar("_T")
+
+# It speaks of every message, and calls warnings errors: what matters is said here, once.
+logging.getLogger("ib_insync").setLevel(logging.CRITICAL)
 
 _EXECUTION_DETAILS = 11
 """Number of the message that tells an execution, and where in it the time stands."""

@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import replace
 from decimal import Decimal
 
-from trading.errors import BrokerUnavailable, OrderRefused, OutcomeUnknown
+from trading.errors import BrokerError, BrokerUnavailable, OrderRefused, OutcomeUnknown
 from trading.interactive_brokers.broker_orders import KnownOrder
 from trading.interactive_brokers.day_questions import DayQuestions
 from trading.interactive_brokers.messages import WireOrder
@@ -64,29 +64,31 @@ class OrderChanges:
         wanted = _amended(known.order, amendment)
         if _terms(wanted) == _terms(known.order):
             return  # this change, or one like it, was made before
-        number = orders.number_of(known)
-        line = self._day.connection.require_line(f"amendment of {reference}")
-        if number is None:
-            raise BrokerUnavailable(f"Order {reference} works under another client id and can be changed there alone.")
         if wanted.quantity <= orders.filled(known):
             await self.cancel(reference)
             return
+        await self._change(known, wanted, f"amendment {amendment.number}")
+
+    async def _change(self, known: KnownOrder, wanted: WireOrder, what: str) -> None:
+        orders, reference = self._day.orders, known.reference
+        line = self._day.connection.require_line(f"{what} of {reference}")
+        number = orders.number_of(known)
+        if number is None:
+            raise BrokerUnavailable(f"Order {reference} works under another client id and can be changed there alone.")
         instrument = await asyncio.to_thread(self._instruments.to_trade, known.symbol)
         before = orders.clock
         known.refusal = ""
         try:
             line.place(number, instrument, replace(wanted, transmit=True))
         except ConnectionError as error:
-            raise BrokerUnavailable(
-                f"The amendment of {reference} was not sent: the line is gone ({error})."
-            ) from error
+            raise BrokerUnavailable(f"The change of {reference} was not sent: the line is gone ({error}).") from error
         await self._day.until(
             line,
             lambda: _terms(known.order) == _terms(wanted) or bool(known.refusal) or known.doubted is not None,
-            "an amendment",
+            "a change",
         )
         if known.touched <= before:
-            raise OutcomeUnknown(f"The amendment of {reference} was sent and no answer came.")
+            raise OutcomeUnknown(f"The change of {reference} was sent and no answer came.")
         # A change that failed is told as an end, and one that was taken can be followed by an end: the list decides.
         refused, known.refusal = known.refusal, ""
         if known.doubted is not None or refused:
@@ -94,14 +96,25 @@ class OrderChanges:
                 await self._day.ask_everything(f"order {reference}")
             except BrokerUnavailable as error:
                 raise OutcomeUnknown(
-                    f"The amendment of {reference} was answered with {refused or known.word}; {error}"
+                    f"The change of {reference} was answered with {refused or known.word}; {error}"
                 ) from error
-        if _terms(known.order) == _terms(wanted):
-            return
-        raise OrderRefused(
-            f"Amendment {amendment.number} of order {reference} was refused ({refused or known.word}). "
-            "The order stands as the broker has it."
-        )
+        if _terms(known.order) != _terms(wanted):
+            raise OrderRefused(
+                f"{what.capitalize()} of order {reference} was refused ({refused or known.word}). The order stands as the "
+                "broker has it."
+            )
+
+    async def fit_children(self) -> None:
+        """Make children no larger than what their parent has filled: the broker leaves them as they were ordered.
+
+        What does not succeed now is tried again with the next news.
+        """
+        for child, quantity in self._day.orders.too_large():
+            with contextlib.suppress(BrokerError):
+                if quantity <= self._day.orders.filled(child):
+                    await self.cancel(child.reference)
+                else:
+                    await self._change(child, replace(child.order, quantity=Decimal(quantity)), "its size")
 
     def _objection(self, known: KnownOrder | None, amendment: OrderAmendment) -> str | None:
         """What speaks against a change before anybody is asked; None where nothing does."""

@@ -52,12 +52,11 @@ class Leg:
 
 
 class OrderHandover:
-    """Hands orders over. ``parents`` remembers which order protects which, for as long as the process lives."""
+    """Hands orders over; on the connection's thread, save ``leg``."""
 
     def __init__(self, day: DayQuestions, instruments: Instruments) -> None:
         self._day = day
         self._instruments = instruments
-        self._parents: dict[str, str] = {}
 
     def leg(self, intent: OrderIntent) -> Leg:
         """An order to hand over, with its contract; asks the broker for that, so not on the connection's thread."""
@@ -122,9 +121,9 @@ class OrderHandover:
             if number is None:
                 number = self._day.connection.reserve_order_id(line)
             numbers[intent.client_order_id] = number
-            leg.known = self._day.orders.sent(intent.symbol, replace(wire, order_id=number, client_id=line.client_id))
-            if intent.parent_id is not None:
-                self._parents[intent.client_order_id] = intent.parent_id
+            parent = None if intent.parent_id is None else self._day.orders.find(intent.parent_id)
+            sent = replace(wire, order_id=number, client_id=line.client_id)
+            leg.known = self._day.orders.sent(intent.symbol, sent, parent)
             assert leg.instrument is not None  # what has none has an outcome
             try:
                 line.place(number, leg.instrument, wire)
@@ -155,13 +154,7 @@ class OrderHandover:
                 )
             return wire_order(intent, account, number, transmit)
         # The parent is over: the broker attaches nothing to it, so that the child goes alone, for what is left to protect.
-        left = self._day.orders.filled(parent) - sum(
-            self._day.orders.filled(child)
-            for name, parent_id in self._parents.items()
-            if parent_id == intent.parent_id
-            and name != intent.client_order_id
-            and (child := self._day.orders.find(name)) is not None
-        )
+        left = self._day.orders.left_to_protect(parent, self._day.orders.find(intent.client_order_id))
         if left <= 0:
             raise OrderRefused(
                 f"Order {intent.client_order_id} was refused: its parent {intent.parent_id} has left nothing to close."
