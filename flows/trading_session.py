@@ -58,24 +58,28 @@ def _run_name() -> str:
     parameters = runtime.flow_run.parameters
     settings = parameters["settings"]
     day = parameters["session_date"] or "next session"
-    return f"{day} {settings.strategy} {' '.join(settings.session.symbols[:5])}"
+    rehearsed = "dry run " if parameters["dry_run"] else ""
+    return f"{rehearsed}{day} {settings.strategy} {' '.join(settings.session.symbols[:5])}"
 
 
 _DEFAULTS = Settings()
 
 
 @flow(name="trading-session", flow_run_name=_run_name, persist_result=False, retries=0)
-def trading_session(settings: Settings = _DEFAULTS, session_date: date | None = None) -> SessionSummary | State[Any]:
+def trading_session(
+    settings: Settings = _DEFAULTS, session_date: date | None = None, dry_run: bool = False
+) -> SessionSummary | State[Any]:
     """Trade one session: warm up, validate, reconcile; for each bar decide, check risk, route; reconcile, close.
 
     Args:
         settings: Everything that can be set; the defaults trade a synthetic market on a paper account.
         session_date: The exchange date to trade; empty means the next one of a synthetic market, or the newest of
-            recorded bars.
+            recorded bars, or today's with live ones.
+        dry_run: Do everything but send, on a copy of the ledger that is made anew: orders end as REJECTED.
     """
     try:
         with reporting(UUID(str(runtime.flow_run.id))) as reporter:
-            with assemble(settings, session_date) as desk:
+            with assemble(settings, session_date, dry_run=dry_run) as desk:
                 traded = _trade(desk, reporter)
             # The database is free again while the run history settles.
             _publish(reporter, traded)
@@ -86,13 +90,13 @@ def trading_session(settings: Settings = _DEFAULTS, session_date: date | None = 
         return Failed(message=str(error), data=error)
 
 
-def run(settings: Settings, session_date: date | None) -> SessionSummary:
+def run(settings: Settings, session_date: date | None, dry_run: bool = False) -> SessionSummary:
     """Run the flow and return what the session came to; raises the ``OpenbellError`` that ended it otherwise.
 
     ``PrefectUnavailable`` says nothing about the session: it may have been traded to its end, as its ledger tells.
     """
     try:
-        state = trading_session(settings, session_date, return_state=True)
+        state = trading_session(settings, session_date, dry_run, return_state=True)
     except (*API_ERRORS, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "API" not in str(error):
             raise  # Prefect says so when it cannot reach its server; any other is a fault of ours

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from trading.brokers.dry_run import DryRun
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
 from trading.clocks.wall_clock import WallClock
 from trading.errors import BrokerUnavailable, Unreconciled
 from trading.ports import Broker, Ledger, SimulatedMarket
-from trading.settings import Settings
+from trading.settings import FeedKind, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class TradingBroker:
 
     broker: Broker
     market: SimulatedMarket | None
+
+
+def account_name(settings: Settings, kind: FeedKind) -> str:
+    """The account that is meant: the one named, else one apart for invented prices."""
+    return settings.session.account or ("synthetic" if kind is FeedKind.SYNTHETIC else "paper")
 
 
 def paper_account_path(settings: Settings, account: str) -> Path:
@@ -53,6 +59,11 @@ def broker_to_trade_with(
     return TradingBroker(broker, broker)
 
 
+def sending_nothing(broker: Broker) -> Broker:
+    """The broker of a dry run: it answers questions, and is handed no order, change or cancel."""
+    return DryRun(broker)
+
+
 def broker_to_look_at(settings: Settings, account: str, closing: contextlib.ExitStack) -> Broker:
     """The broker, to be asked and nothing else; raises ``Unreconciled`` where there is none to ask."""
     path = paper_account_path(settings, account)
@@ -73,6 +84,18 @@ def broker_to_stop(settings: Settings, account: str, closing: contextlib.ExitSta
             "Name the file with broker.paper.path."
         )
     return _paper_at_rest(settings, account, path, closing, read_only=False)
+
+
+def copy_paper_account(settings: Settings, copy: Settings, account: str) -> None:
+    """Put the account as it is now in the place that ``copy`` has for it; where there is none, nothing is there afterwards.
+
+    Raises ``BrokerUnavailable``. Somebody may trade it meanwhile.
+    """
+    path, target = paper_account_path(settings, account), paper_account_path(copy, account)
+    target.unlink(missing_ok=True)
+    if path.exists():
+        with contextlib.closing(PaperFile(path, account, read_only=True)) as file:
+            file.write_copy(target)
 
 
 def _paper_at_rest(

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of, undecided_of
 from storage.store import Store
+from tasks.dry_run import is_dry_run
 from trading.calendar import TradingHours
 from trading.money import to_cents
 from trading.sessions import Mode, SessionSummary
@@ -16,7 +17,7 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
     """One page for the Prefect UI, from the ledger alone; times are the exchange's."""
     synthetic = " (SYNTHETIC prices)" if summary.mode is Mode.SYNTHETIC else ""
     lines = [
-        f"# Session {summary.session_date.isoformat()}{synthetic}",
+        f"# {'Dry run: session' if is_dry_run(store.path) else 'Session'} {summary.session_date.isoformat()}{synthetic}",
         f"`{summary.session_id}` ended **{summary.state}**{f': {summary.reason}' if summary.reason else ''}.",
         *[f"- **{note}**" for note in summary.notes],
         *_table(

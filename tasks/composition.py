@@ -17,15 +17,16 @@ from pathlib import Path
 from storage.door import open_door
 from storage.runners import this_runner
 from storage.store import Store, open_store
-from tasks.broker_composition import broker_to_trade_with
+from tasks.broker_composition import account_name, broker_to_trade_with, sending_nothing
+from tasks.dry_run import begin_dry_run
 from tasks.feed_composition import feed_kind, feed_of, file_source, next_date, session_clock
 from tasks.policy_composition import as_it_began, assemble_policy, assemble_shadow, build_policy, under_its_name
 from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.wall_clock import WallClock
-from trading.errors import DataNotFit, SessionHeld, StoreBusy
+from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy
 from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
-from trading.sessions import session_id
+from trading.sessions import Mode, session_id
 from trading.settings import FeedKind, Settings
 
 _HELD_FOR_SECONDS = 3.0
@@ -34,26 +35,30 @@ _HELD_FOR_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A session ready to run: its agent, its hours and the open store."""
+    """A session ready to run: its agent, its hours, the open store and the kind of its prices."""
 
     agent: OrchestratorAgent
     hours: TradingHours
     store: Store
-
-
-def account_name(settings: Settings, kind: FeedKind) -> str:
-    """The account that is meant: the one named, else one apart for invented prices."""
-    return settings.session.account or ("synthetic" if kind is FeedKind.SYNTHETIC else "paper")
+    mode: Mode
 
 
 @contextlib.contextmanager
-def assemble(settings: Settings, session_date: date | None, observers: Observers | None = None) -> Iterator[Desk]:
+def assemble(
+    settings: Settings, session_date: date | None, observers: Observers | None = None, dry_run: bool = False
+) -> Iterator[Desk]:
     """Open everything that the session needs and close it afterwards.
+
+    With ``dry_run`` it is a session that sends nothing, on a copy of the ledger (``tasks.dry_run``).
 
     Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld``, ``StoreError`` or
     ``BrokerUnavailable`` before anything is traded.
     """
     kind = feed_kind(settings, session_date)
+    if FeedKind.IB in (kind, settings.broker.kind):
+        raise ConfigurationError(
+            "Interactive Brokers is not in this version yet. Use broker paper with feed recorded or synthetic."
+        )
     account = account_name(settings, kind)
     settings = under_its_name(settings, None)
     if not settings.policy.is_trained:
@@ -67,6 +72,8 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
             "import-bars FILE --symbol SYMBOL', name a file with --bars, or trade a synthetic market (--feed synthetic)."
         )
     with contextlib.ExitStack() as stack:
+        if dry_run:
+            settings = begin_dry_run(settings, account, stack)
         store = _store_to_trade_with(settings.store.path, stack)
         stack.enter_context(open_door(store, settings.store.serve))
         bars = source if source is not None else store.bars_of(settings.session.timeframe)
@@ -82,15 +89,14 @@ def assemble(settings: Settings, session_date: date | None, observers: Observers
         # Raises now what it would raise at the first bar, before an account is made for nothing.
         feed.stream(settings.session.symbols, hours, None)
         trading = broker_to_trade_with(settings, account, hours.opens_at, store.ledger, stack)
+        broker = sending_nothing(trading.broker) if dry_run else trading.broker
         runner = this_runner(uuid.uuid4().hex)
-        ports = TradingPorts(
-            calendar, clock, wall, feed, trading.broker, policy, store.ledger, trading.market, runner, shadow
-        )
+        ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, trading.market, runner, shadow)
         agent = OrchestratorAgent(settings, account, hours, ports, observers)
         # A session that nobody closed must not hold the database, and its lease, from a thread of its own.
         stack.callback(agent.leave)
         clock.attend = agent.attend
-        yield Desk(agent, hours, store)
+        yield Desk(agent, hours, store, feed.mode)
 
 
 def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:

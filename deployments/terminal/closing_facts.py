@@ -18,8 +18,10 @@ from storage.questions import (
     undecided_of,
 )
 from storage.store import Store
+from tasks.dry_run import is_dry_run
 from trading.calendar import TradingCalendar, TradingHours
 from trading.errors import StoreError
+from trading.orders import OrderStatus
 from trading.sessions import SessionRecord, SessionSummary
 from trading.settings import Settings
 
@@ -57,6 +59,12 @@ class ClosingFacts:
     rules: tuple[RuleCount, ...]
     findings: tuple[FindingCount, ...]
     discrepancies: tuple[SeenDiscrepancy, ...]
+    is_dry_run: bool = False
+
+    @property
+    def not_sent(self) -> int:
+        """Orders that a dry run would have sent: nothing else refuses one there."""
+        return self.orders.get(OrderStatus.REJECTED, 0)
 
 
 def closing_facts(store: Store, session_id: str) -> ClosingFacts:
@@ -77,6 +85,7 @@ def closing_facts(store: Store, session_id: str) -> ClosingFacts:
         tuple(rules_that_spoke(store, session_id)),
         tuple(findings_of(store, session_id)),
         tuple(discrepancies_of(store, session_id)),
+        is_dry_run(store.path),
     )
 
 
@@ -90,10 +99,16 @@ def summary_answer(summary: SessionSummary) -> dict[str, Any]:
     return answer
 
 
+def dry_run_answer(facts: ClosingFacts) -> dict[str, Any]:
+    """What a dry run says beside; nothing for a session that was traded."""
+    return {"dry_run": True, "would_have_sent": facts.not_sent} if facts.is_dry_run else {}
+
+
 def report_answer(facts: ClosingFacts) -> dict[str, Any]:
     """The session in JSON's keys with the facts behind it."""
     return {
         **summary_answer(facts.summary),
+        **dry_run_answer(facts),
         "orders_by_status": facts.orders,
         "trades": [asdict(trade) for trade in facts.trades],
         "undecided": [asdict(one) for one in facts.undecided],

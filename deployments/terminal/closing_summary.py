@@ -28,18 +28,21 @@ def show_closing_summary(facts: ClosingFacts) -> None:
     """Print the session on stdout."""
     console = screen()
     width = min(console.width, _WIDEST)
-    console.print(Panel(_headline_figures(facts), title=_title(facts.summary), title_align="left", width=width))
+    console.print(Panel(_headline_figures(facts), title=_title(facts), title_align="left", width=width))
     for heading, body in _sections(facts):
         console.print(Text(heading, style="bold"))
         console.print(Padding(body, (0, 0, 1, 2)), width=width)
     _show_next_steps(console, facts.summary)
 
 
-def _title(summary: SessionSummary) -> Text:
+def _title(facts: ClosingFacts) -> Text:
+    summary = facts.summary
     title = Text.assemble(f"{summary.session_date:%a} {summary.session_date.isoformat()}  ")
     title.append(summary.state.value, style=_STATE_STYLE[summary.state])
     if summary.halted:
         title.append("  HALTED", style="bold red")
+    if facts.is_dry_run:
+        title.append("  DRY RUN", style="bold cyan")
     title.append("  ")
     title.append(summary.mode.value.upper(), style="bold black on yellow" if summary.mode is Mode.SYNTHETIC else "")
     return title
@@ -69,6 +72,9 @@ def _headline_figures(facts: ClosingFacts) -> RenderableType:
     about.add_row("Session", Text(summary.session_id, overflow="fold"))
     about.add_row("Policy", Text(facts.record.policy_fingerprint, overflow="fold"))
     about.add_row("Symbols", _shortened(facts.settings.session.symbols))
+    if facts.is_dry_run:
+        orders = f"{facts.not_sent:,} order{'' if facts.not_sent == 1 else 's'}"
+        about.add_row("Dry run", f"{orders} would have been sent; nothing was, and the ledger is as it was")
     if summary.mode is Mode.SYNTHETIC:
         about.add_row("Prices", "SYNTHETIC: an invented market, nothing here was ever quoted")
     if summary.reason:

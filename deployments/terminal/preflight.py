@@ -6,6 +6,7 @@ Everything here is done again, and recorded, by the session itself; this only sp
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
@@ -18,17 +19,21 @@ from trading.settings import Settings
 class Preflight:
     """A session that can start: its name, its hours, what it came to already where it was traded before.
 
-    ``settings`` name the feed that was meant, so that naming the date does not change it.
+    ``settings`` name the feed that was meant, so that naming the date does not change it. ``db`` is where the session is written:
+    the ledger, or a dry run's copy of it.
     """
 
     settings: Settings
+    db: Path
     session_id: str
     hours: TradingHours
     resumed: bool
     completed: SessionSummary | None
 
 
-def check_before_start(settings: Settings, session_date: date | None, known: MutableMapping[str, object]) -> Preflight:
+def check_before_start(
+    settings: Settings, session_date: date | None, known: MutableMapping[str, object], dry_run: bool = False
+) -> Preflight:
     """Open everything the session needs once, look, and close it again.
 
     What is learned of the session goes into ``known`` at once, for the case that it is refused. Raises what the session
@@ -36,8 +41,8 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
     """
     kind = feed_kind(settings, session_date)
     named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
-    with assemble(named, session_date) as desk:
-        known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=kind.value)
+    with assemble(named, session_date, dry_run=dry_run) as desk:
+        known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=desk.mode.value)
         found = desk.store.ledger.find_session(desk.agent.session_id)
         completed = None
         if found is not None and found.state is SessionState.COMPLETED:
@@ -47,4 +52,4 @@ def check_before_start(settings: Settings, session_date: date | None, known: Mut
         else:
             desk.agent.standing_halts(found if found is not None and found.last_bar_time is not None else None)
         resumed = found is not None and found.last_bar_time is not None
-        return Preflight(named, desk.agent.session_id, desk.hours, resumed, completed)
+        return Preflight(named, desk.store.path, desk.agent.session_id, desk.hours, resumed, completed)

@@ -37,9 +37,9 @@ def session(
         str | None,
         typer.Option(
             "--feed",
-            metavar="recorded|synthetic",
+            metavar="recorded|synthetic|ib",
             help="Where bars come from.",
-            show_default="recorded with --date or --bars, else synthetic",
+            show_default="recorded with --date or --bars, ib with --broker ib, else synthetic",
         ),
     ] = None,
     bars: Annotated[
@@ -53,7 +53,7 @@ def session(
     zone: TimeZone = None,
     timestamp: Timestamp = None,
     broker: Annotated[
-        str | None, typer.Option("--broker", metavar="paper", help="Who executes.", show_default="paper")
+        str | None, typer.Option("--broker", metavar="paper|ib", help="Who executes.", show_default="paper")
     ] = None,
     policy: Annotated[
         str | None,
@@ -89,7 +89,9 @@ def session(
     ] = None,
     account: Annotated[
         str | None,
-        typer.Option("--account", metavar="NAME", help="Account that trades.", show_default="paper, or synthetic"),
+        typer.Option(
+            "--account", metavar="NAME", help="Account that trades.", show_default="paper, synthetic, or the broker's"
+        ),
     ] = None,
     granularity: Annotated[
         str | None,
@@ -103,6 +105,9 @@ def session(
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="NUMBER", help="Seed of the synthetic market.", show_default="7")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything but send, on a copy of the ledger.")
+    ] = False,
     db: Db = None,
     config: Config = None,
     as_json: Json = False,
@@ -113,7 +118,6 @@ def session(
     """
     known: dict[str, Any] = {"state": "REFUSED"}
     with failures_told(as_json, known):
-        _refuse_what_is_to_come(feed, broker)
         if bars is not None and feed == FeedKind.SYNTHETIC:
             raise ConfigurationError(f"--bars {bars} would not be read with --feed synthetic. Leave out one of them.")
         asked = symbols_asked(symbols)
@@ -140,14 +144,5 @@ def session(
         known["db"] = str(settings.store.path)
         from deployments.terminal.session_run import trade
 
-        code = trade(settings, day_asked(day), known, as_json)
+        code = trade(settings, day_asked(day), known, as_json, dry_run)
     raise typer.Exit(code)
-
-
-def _refuse_what_is_to_come(feed: str | None, broker: str | None) -> None:
-    for option, value in (("--feed", feed), ("--broker", broker)):
-        if value is not None and value.lower() == "ib":
-            raise ConfigurationError(
-                f"{option} {value}: Interactive Brokers is not in this version yet. Use --broker paper, with --feed "
-                "recorded or --feed synthetic."
-            )

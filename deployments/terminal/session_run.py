@@ -11,13 +11,14 @@ from types import FrameType
 from typing import Any
 
 from deployments.terminal.answer import answer_json, aside
-from deployments.terminal.closing_facts import ClosingFacts, closing_facts, summary_answer
+from deployments.terminal.closing_facts import ClosingFacts, closing_facts, dry_run_answer, summary_answer
 from deployments.terminal.closing_summary import show_closing_summary
 from deployments.terminal.exit_codes import ExitCode, code_of_session
 from deployments.terminal.failures import debugging, in_words, paragraph, say_error
 from deployments.terminal.preflight import Preflight, check_before_start
 from deployments.terminal.progress import progress_shown
 from storage.store import open_store
+from tasks.dry_run import settings_of_dry_run
 from trading.decisions import Verdict
 from trading.errors import OpenbellError, StoppedEarly
 from trading.sessions import SessionState
@@ -43,14 +44,19 @@ _STOPPED_BY: dict[int, str] = {
 }
 
 
-def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: bool) -> ExitCode:
+def trade(
+    settings: Settings, day: date | None, known: dict[str, Any], as_json: bool, dry_run: bool = False
+) -> ExitCode:
     """Trade the session (or tell what it came to where it was traded before) and give the answer.
 
+    A ``dry_run`` does everything but send, on a copy of the ledger.
     ``known`` is filled with what is known of the session, for the case that something is raised.
     """
     if day is not None:
         known["session_date"] = day
-    preflight = check_before_start(settings, day, known)
+    if dry_run:
+        known.update(dry_run=True, db=str(settings_of_dry_run(settings).store.path))
+    preflight = check_before_start(settings, day, known, dry_run)
     stopped: BaseException | None = None
     if preflight.completed is not None:
         aside().print(
@@ -59,17 +65,17 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
         )
     else:
         try:
-            _run_flow(preflight, as_json)
+            _run_flow(preflight, as_json, dry_run)
         except (StoppedEarly, KeyboardInterrupt) as error:
             stopped = error
         except Exception as error:
-            known.update(_as_recorded(settings.store.path, preflight.session_id))
+            known.update(_as_recorded(preflight.db, preflight.session_id))
             # What fails after the session's end is on the record is told, and is no failed session: a caller that
             # heard of one might trade again.
             if known["state"] != SessionState.COMPLETED:
                 raise
             aside().print(f"The session was traded to its end; only its run history was not: {paragraph(error)}")
-    with open_store(settings.store.path, read_only=True) as store:
+    with open_store(preflight.db, read_only=True) as store:
         facts = closing_facts(store, preflight.session_id)
     if stopped is not None and facts.summary.state is SessionState.COMPLETED:
         aside().print("Interrupted when the session was complete already.")
@@ -86,7 +92,7 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
     if as_json:
         kind = "stopped early" if isinstance(stopped, KeyboardInterrupt) else in_words(stopped) if stopped else ""
         failure = {"error": kind, "message": reason, "exit_code": int(code)} if stopped else {}
-        answer_json({**summary_answer(facts.summary), **failure})
+        answer_json({**summary_answer(facts.summary), **dry_run_answer(facts), **failure})
     else:
         show_closing_summary(facts)
     if reason:
@@ -94,14 +100,14 @@ def trade(settings: Settings, day: date | None, known: dict[str, Any], as_json: 
     return code
 
 
-def _run_flow(preflight: Preflight, as_json: bool) -> None:
+def _run_flow(preflight: Preflight, as_json: bool, dry_run: bool) -> None:
     for name, value in (_PREFECT if debugging() else _PREFECT | _QUIET_PREFECT).items():
         os.environ.setdefault(name, value)
     # Only the answer goes to stdout, whatever the flow or its server may print.
     with contextlib.redirect_stdout(sys.stderr), _stopping_in_order(), progress_shown(preflight, as_json):
         from flows.trading_session import run
 
-        run(preflight.settings, preflight.hours.session_date)
+        run(preflight.settings, preflight.hours.session_date, dry_run)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from storage.store import open_store
-from tasks.broker_composition import paper_account_path
-from tasks.composition import account_name, assemble
+from tasks.broker_composition import account_name, paper_account_path
+from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
 from tasks.policy_composition import build_policy
 from trading.decisions import Halt

@@ -225,6 +225,19 @@ class PaperFile:
             original.close()
         return copy
 
+    def write_copy(self, path: Path) -> None:
+        """The account as it was when it was opened, as a file of its own at ``path``, over the one that is there. For a look."""
+        for leftover in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            leftover.unlink(missing_ok=True)
+        try:
+            copy = sqlite3.connect(path, isolation_level=None)
+            try:
+                self._connection.backup(copy)
+            finally:
+                copy.close()
+        except sqlite3.Error as error:
+            raise self._unavailable("copied", error) from error
+
     def _refuse_what_is_not_ours(self) -> None:
         """A file of something else, or of a newer version, is left exactly as it is."""
         version, tables = version_of(self._connection)
