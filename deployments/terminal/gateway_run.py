@@ -1,7 +1,6 @@
 """The gateway while it runs: started, told of in words, and stopped by a signal, by its door or at the end of the day."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import sys
@@ -30,32 +29,42 @@ async def _serve(settings: Settings, asked: GatewayAsked, exit_at_end: bool, as_
     rehearsal = assemble_gateway(settings, asked)
     gateway = rehearsal.gateway
     try:
-        await gateway.start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"Port {asked.port} of {HOST} cannot be opened: {error.strerror or error}. A TWS, an IB Gateway or another rehearsal "
-            "may run there. Name another with --port, or 0 for any free one."
-        ) from error
-    played = asyncio.create_task(gateway.play())
-    try:
-        ports = {"port": gateway.port, "control": None}
+        await _open(rehearsal, asked)
         if as_json or asked.control_port is not None:
-            sys.stdout.write(json.dumps(ports) + "\n")
+            sys.stdout.write(json.dumps({"port": gateway.port, "control": gateway.control_port}) + "\n")
             sys.stdout.flush()
         _say(rehearsal, asked)
-        told = asyncio.create_task(stopped.wait())
-        ends = [told]
-        await asyncio.wait([*ends, played] if exit_at_end else ends, return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
-            end.cancel()
-        if played.done():
-            played.result()
+        await _play(rehearsal, exit_at_end, (stopped, gateway.stop_asked))
     finally:
-        played.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await played
         await gateway.stop()
     aside().print("The gateway has stopped.")
+
+
+async def _open(rehearsal: Rehearsal, asked: GatewayAsked) -> None:
+    try:
+        await rehearsal.gateway.start()
+    except OSError as error:
+        ports = f"Port {asked.port}" if not asked.control_port else f"Port {asked.port} or {asked.control_port}"
+        raise ConfigurationError(
+            f"{ports} of {HOST} cannot be opened: {error.strerror or error}. A TWS, an IB Gateway or another rehearsal may run "
+            "there. Name another with --port (--control), or 0 for any free one."
+        ) from error
+
+
+async def _play(rehearsal: Rehearsal, exit_at_end: bool, stops: tuple[asyncio.Event, ...]) -> None:
+    """Play until one of ``stops``, or the end where that is wanted. What goes wrong while it plays is raised."""
+    played = asyncio.create_task(rehearsal.gateway.play())
+    told = [asyncio.create_task(stop.wait()) for stop in stops]
+    try:
+        await asyncio.wait([*told, played], return_when=asyncio.FIRST_COMPLETED)
+        if played.done():
+            played.result()
+            if not exit_at_end:
+                await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*told, played):
+            task.cancel()
+        await asyncio.gather(*told, played, return_exceptions=True)
 
 
 def _say(rehearsal: Rehearsal, asked: GatewayAsked) -> None:
@@ -76,4 +85,6 @@ def _say(rehearsal: Rehearsal, asked: GatewayAsked) -> None:
         f"Clients connect to {HOST}, port {rehearsal.gateway.port}, as to TWS or IB Gateway; account "
         f"{', '.join(asked.accounts)}. Nothing is sent to any broker."
     )
+    if rehearsal.gateway.control_port is not None:
+        say(f"Control door: {HOST}, port {rehearsal.gateway.control_port}.")
     say("Stop it with Ctrl-C.")

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from trading.bars import Bar, BarColumns, BarSlice
 from trading.calendar import TradingCalendar, TradingHours
-from trading.errors import ClosedDay
+from trading.errors import ClosedDay, ConfigurationError
 from trading.rehearsal_gateway.bar_requests import sessions_until
 from trading.rehearsal_gateway.five_second_bars import FIVE_SECONDS, cut_bar
 from trading.rehearsal_gateway.instruments import Instruments, Listing
@@ -153,22 +153,43 @@ class DayMarket:
     # Time that passes by command
 
     async def show(self, bars: Iterable[Bar], length: timedelta = timedelta(minutes=1)) -> None:
-        """Trade bars of one moment that last ``length``: time is then their end. For a stepped market."""
+        """Trade bars of one moment that last ``length``: time is then their end. What has been shown before does nothing again.
+
+        Raises ``ConfigurationError`` where time runs by itself, for symbols that are not traded, and for bars of several moments.
+        """
+        self._check_stepped()
         shown = {bar.symbol: bar for bar in bars}
-        (begins,) = {bar.bar_time for bar in shown.values()}
+        unknown = sorted(set(shown) - set(self.symbols))
+        if unknown:
+            raise ConfigurationError(
+                f"{', '.join(unknown)} cannot be traded here. Start the gateway with --symbols that name it."
+            )
+        if len({bar.bar_time for bar in shown.values()}) != 1:
+            raise ConfigurationError("Bars that are shown together begin at one moment.")
+        begins = next(iter(shown.values())).bar_time
         ends = begins + length
+        if ends <= self._played_until:
+            return
         self.clock.move_to(ends)
         self.past.show(shown.values())
         await self._play(BarSlice(begins, shown), length, ends)
 
     async def advance_to(self, moment: datetime) -> None:
-        """Let time pass, and trade the bars of that time which the market has of its own. For a stepped market."""
+        """Let time pass, and trade the bars of that time which the market has of its own.
+
+        Raises ``ConfigurationError`` where time runs by itself.
+        """
+        self._check_stepped()
         for played in self._moments(moment):
             ends = played.bar_time + FIVE_SECONDS
             self.clock.move_to(ends)
             await self._play(played, FIVE_SECONDS, ends)
         self.clock.move_to(moment)
         await self._play(BarSlice(moment, {}), timedelta(), moment)
+
+    def _check_stepped(self) -> None:
+        if not self.clock.is_stepped:
+            raise ConfigurationError("Time runs by itself here. Start the gateway with a stepped clock to move it.")
 
     async def _play(self, moment: BarSlice, length: timedelta, ends: datetime) -> None:
         await self._is_played.wait()
