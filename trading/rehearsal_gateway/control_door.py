@@ -59,6 +59,11 @@ class ControlDoor:
         }
 
     @property
+    def commands(self) -> tuple[str, ...]:
+        """What it can be asked."""
+        return tuple(self._commands)
+
+    @property
     def port(self) -> int | None:
         """Where it listens, None before the start."""
         if self._server is None:
