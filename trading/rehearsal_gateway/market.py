@@ -193,7 +193,8 @@ class DayMarket:
 
     async def _play(self, moment: BarSlice, length: timedelta, ends: datetime) -> None:
         await self._is_played.wait()
-        self._played_until = max(self._played_until, ends)
+        if length:
+            self._played_until = max(self._played_until, ends)
         self._last |= {symbol: bar.close for symbol, bar in moment.bars.items()}
         if self._on_slice is not None:
             told = self._on_slice(moment, length)
