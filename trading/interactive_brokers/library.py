@@ -225,10 +225,16 @@ class GatewayLine:
             nonlocal number_asked
             number_asked = number
             self._ib.client.reqHistoricalData(
-                number, contract, until, bar_size, duration, "TRADES", int(regular_hours), 2, False, []
+                number, contract, until, duration, bar_size, "TRADES", int(regular_hours), 2, False, []
             )
 
-        found = await self._numbered(ask, contract)
+        try:
+            found = await self._numbered(ask, contract)
+        except asyncio.CancelledError:
+            # Nobody waits any more: a question that stays open counts among those that may be open at a time.
+            if self.is_connected:
+                self._ib.client.cancelHistoricalData(number_asked)
+            raise
         return [_bar(number_asked, one) for one in found]
 
     # Subscriptions
