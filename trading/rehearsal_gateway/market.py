@@ -185,7 +185,8 @@ class DayMarket:
             self.clock.move_to(ends)
             await self._play(played, FIVE_SECONDS, ends)
         self.clock.move_to(moment)
-        await self._play(BarSlice(moment, {}), timedelta(), moment)
+        now = self.clock.now()
+        await self._play(BarSlice(now, {}), timedelta(), now)
 
     def _check_stepped(self) -> None:
         if not self.clock.is_stepped:
