@@ -1,21 +1,29 @@
 """Who is asked to keep the contract of the broker port. Another adapter joins with one line in ``VENUES``."""
 
+import asyncio
 import itertools
+import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tasks.gateway_composition import GatewayAsked, Rehearsal, assemble_gateway
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
+from trading.interactive_brokers.broker import IbBroker
+from trading.interactive_brokers.connection import GatewayConnection
+from trading.interactive_brokers.contracts import Contracts
 from trading.orders import OrderIntent, OrderType, Side, TimeInForce
 from trading.ports import Broker
-from trading.settings import PaperSettings
+from trading.settings import PaperSettings, parse_settings
 
 settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
 settings.load_profile("openbell")
@@ -32,6 +40,7 @@ class Venue(ABC):
     """
 
     initial_cash = Decimal(100_000)
+    cash_is_told_within = Decimal(0)
 
     def __init__(self) -> None:
         self.minute = 0
@@ -138,12 +147,73 @@ class PaperOpenedForEveryCall(PaperOnFile):
         return self._paper
 
 
+class InteractiveBrokers(Venue):
+    """The adapter, the library and a real socket, and behind it a gateway whose market is shown every bar."""
+
+    cash_is_told_within = Decimal("0.005")  # balances are told in cents
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        del folder
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="rehearsal-gateway", daemon=True)
+        self._thread.start()
+        self._rehearsal = self._on_gateway(self._assembled())
+        self._gateway = self._rehearsal.gateway
+        self._on_gateway(self._gateway.start())
+        self._playing = asyncio.run_coroutine_threadsafe(self._gateway.play(), self._loop)
+        document = {"broker": {"kind": "ib", "ib": {"port": self._gateway.port, "reconnect_first_seconds": "0.01"}}}
+        self._connection = GatewayConnection(parse_settings(document, "a test").broker.ib)
+        self._ib = IbBroker(self._connection, Contracts(self._connection), "paper")
+        self._connection.open()
+
+    async def _assembled(self) -> Rehearsal:
+        asked = GatewayAsked(day=OPEN.date(), symbols=["SPY"], speed=None, accounts={"DU1234567": self.initial_cash})
+        return assemble_gateway(
+            parse_settings({"feed": {"kind": "synthetic"}, "broker": {"paper": _PAPER.model_dump()}}, "a test"), asked
+        )
+
+    @property
+    def broker(self) -> IbBroker:
+        return self._ib
+
+    def show(self, moment: BarSlice) -> None:
+        self._on_gateway(self._rehearsal.market.show(list(moment.bars.values())))
+        # The gateway answers in the order in which it was asked: what it said before has been heard by then.
+        self._connection.ask(lambda line: line.current_time(), "the time")
+
+    def reconnect(self) -> None:
+        before = self._connection.connections
+
+        async def cut() -> None:
+            for client in list(self._gateway.clients.values()):
+                client.close()
+
+        self._on_gateway(cut())
+        deadline = time.monotonic() + 30
+        while self._connection.connections == before or not self._connection.is_up:
+            assert time.monotonic() < deadline, self._connection.why_not
+            time.sleep(0.002)
+
+    def leave(self) -> None:
+        self._connection.close()
+        self._playing.cancel()
+        self._on_gateway(self._gateway.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def _on_gateway(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+
 _PAPER = PaperSettings.model_validate({"initial_cash": Venue.initial_cash, "max_volume_fraction": "0.1"})
 
 VENUES: dict[str, Callable[[Path], Venue]] = {
     "paper in memory": PaperInMemory,
     "paper on file": PaperOnFile,
     "paper opened for every call": PaperOpenedForEveryCall,
+    "interactive brokers": InteractiveBrokers,
 }
 
 

@@ -173,13 +173,16 @@ class BrokerOrders:
         known = self._of(order.perm_id, 0, 0, order.order_ref)
         if known is None:
             known = self._add(KnownOrder(order.order_ref, self._symbol_of(message.instrument), order))
+        known.told_filled = max(known.told_filled, int(message.filled or 0))
+        says_quantity = bool(order.quantity) or bool(known.order.quantity and not known.is_from_executions)
+        if not order.quantity:  # so TWS writes orders that are over
+            order = replace(order, quantity=max(known.order.quantity, Decimal(self._filled(known))))
         self._identify(known, order)
         known.is_from_executions = False
         self._touch(known)
-        known.told_filled = max(known.told_filled, int(message.filled or 0))
         said = meaning_of_status(message.status)
         filled = self._filled(known)
-        if said is Said.FILLED or (known.quantity and filled >= known.quantity):
+        if said is Said.FILLED or (says_quantity and filled >= known.quantity):
             known.ended = OrderStatus.FILLED
         elif said in (Said.OVER, Said.HELD):
             refused = not filled and (said is Said.HELD or (known.refusal and not known.was_taken))
