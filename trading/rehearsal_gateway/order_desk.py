@@ -213,6 +213,8 @@ class OrderDesk:
         for account in self._book.accounts.values():
             self._settle(account, account.paper.closed(hours.closes_at))
         self._book.keep(Changes())
+        for order in self._book.working():
+            self._news.what_has_changed(order)
 
     def _fill_what_is_cut_short(self, account: AccountBook, moment: BarSlice) -> None:
         """What the exchange fills a part of and then cancels: at the price that it would have filled at."""
@@ -230,9 +232,9 @@ class OrderDesk:
             value = booked.value + part * price
             commission = commission_of(self._costs, booked.filled + part, value)
             change.fill(booked, part, price, value, commission, bar.bar_time)
-            filled = change.order(booked.client_order_id)
-            if not filled.status.is_final:
-                change.end(filled, OrderStatus.CANCELLED, bar.bar_time)
+            left = change.order(booked.client_order_id)
+            if not left.status.is_final:
+                change.end(left, OrderStatus.CANCELLED, bar.bar_time)
             self._settle(account, change)
 
     def _would_fill_at(self, booked: PaperOrder, bar: Bar) -> Decimal | None:

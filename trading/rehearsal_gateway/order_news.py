@@ -53,7 +53,12 @@ class OrderNews:
 
     def order(self, order: GatewayOrder, last_price: Decimal = ZERO, is_billed: bool = True) -> None:
         """Tell how an order stands: openOrder and orderStatus; where it is not billed without the commission."""
-        standing = self._told[order.identity.perm_id] = self._book.standing(order)
+        self._tell_standing(order, self._book.standing(order), last_price, is_billed)
+
+    def _tell_standing(
+        self, order: GatewayOrder, standing: Standing, last_price: Decimal, is_billed: bool = True
+    ) -> None:
+        self._told[order.identity.perm_id] = standing
         client = self.client_of(order.identity)
         if client is not None:
             shown = standing if is_billed else replace(standing, commission=None)
@@ -118,17 +123,23 @@ class OrderNews:
                 self._details(execution)
         else:
             self._later(late, self.unknown_executions, execution, self._details)
-        if order is not None:
-            self.order(order, execution.price, is_billed=False)
+        standing = None if order is None else self._when_it_traded(order)
+        if order is not None and standing is not None:
+            self._tell_standing(order, standing, execution.price, is_billed=False)
         hidden = late_commission or late
         if hidden is not None:
             self._later(hidden, self.unknown_commissions, execution, self._commission)
             return
-        if order is not None:
-            self.order(order, execution.price)
+        if order is not None and standing is not None:
+            self._tell_standing(order, standing, execution.price)
         self._commission(execution)
         if "duplicate_execution" in actions:
             self._commission(execution)
+
+    def _when_it_traded(self, order: GatewayOrder) -> Standing:
+        """How an order stood when it had traded: what was cancelled since, in the same moment, is told after that."""
+        standing = self._book.standing(order)
+        return replace(standing, status=TwsStatus.SUBMITTED) if standing.status is TwsStatus.CANCELLED else standing
 
     def correction(self, execution: GatewayExecution) -> None:
         """Tell that an execution was another one."""

@@ -94,6 +94,11 @@ class RehearsalGateway:
         """Where the control door listens, None where there is none."""
         return None if self._door is None else self._door.port
 
+    @property
+    def is_open(self) -> bool:
+        """Whether clients can connect."""
+        return self._server is not None
+
     async def start(self) -> None:
         """Open the ports. Raises ``OSError`` where one is taken."""
         await self._open()

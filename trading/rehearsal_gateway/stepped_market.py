@@ -22,6 +22,7 @@ class SteppedMarket:
         self._now = starts_at
         self._last: dict[str, Decimal] = {}
         self._on_slice: OnSlice | None = None
+        self._is_played = asyncio.Event()
         self._instruments = {
             symbol: Instrument(symbol, zlib.crc32(symbol.encode()) & 0x3FFFFFFF) for symbol in self.symbols
         }
@@ -31,25 +32,25 @@ class SteppedMarket:
 
     async def run(self, on_slice: OnSlice) -> None:
         self._on_slice = on_slice
+        self._is_played.set()
         await asyncio.Event().wait()
 
     async def show(self, bars: Iterable[Bar], length: timedelta = timedelta(minutes=1)) -> None:
-        """Play bars of one moment: time is then their end."""
+        """Trade bars of one moment: time is then their end. Waits until the market is played."""
         shown = {bar.symbol: bar for bar in bars}
         (opened_at,) = {bar.bar_time for bar in shown.values()}
-        self._now = max(self._now, opened_at + length)
         self._last |= {bar.symbol: bar.close for bar in shown.values()}
-        if self._on_slice is None:
-            raise RuntimeError("the market is not played")
-        told = self._on_slice(BarSlice(opened_at, shown), length)
-        if isinstance(told, Awaitable):
-            await told
+        await self._pass(BarSlice(opened_at, shown), length)
 
     async def advance_to(self, moment: datetime) -> None:
         """Let time pass; never back."""
-        self._now = max(self._now, moment)
+        await self._pass(BarSlice(moment, {}), timedelta())
+
+    async def _pass(self, moment: BarSlice, length: timedelta) -> None:
+        await self._is_played.wait()
+        self._now = max(self._now, moment.bar_time + length)
         if self._on_slice is not None:
-            told = self._on_slice(BarSlice(self._now, {}), timedelta())
+            told = self._on_slice(moment, length)
             if isinstance(told, Awaitable):
                 await told
 

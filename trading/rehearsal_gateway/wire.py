@@ -21,7 +21,7 @@ class NotUnderstood(ValueError):
 
 
 def written(field: Field) -> str:
-    """A field as text: empty for None, 1 and 0 for claims, amounts plainly."""
+    """A field as text: empty for None, 1 and 0 for claims, amounts with no more digits than they need."""
     if field is None:
         return ""
     if field is True:
@@ -29,7 +29,7 @@ def written(field: Field) -> str:
     if field is False:
         return "0"
     if isinstance(field, Decimal):
-        return f"{field:f}"
+        return f"{field.normalize():f}"
     return str(field)
 
 
