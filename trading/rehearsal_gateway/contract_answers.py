@@ -22,7 +22,8 @@ from trading.rehearsal_gateway.wire import Field, FieldReader
 from trading.rehearsal_gateway.wire_times import WireTimes
 
 _DAYS_SHOWN = 6
-_EXTENDED_FROM, _EXTENDED_UNTIL = time(4), time(20)
+_EXTENDED_IN = "America/New_York"
+_EXTENDED_FROM, _EXTENDED_UNTIL, _EXTENDED_UNTIL_ON_HALF_DAYS, _WHOLE_DAY_ENDS = time(4), time(20), time(17), time(16)
 
 
 def read_description(fields: FieldReader) -> Description:
@@ -125,6 +126,7 @@ def _day_text(day: date, hours: TradingHours | None, extended: bool) -> str:
     if hours is None:
         return f"{day:%Y%m%d}:CLOSED"
     opens, closes = hours.local(hours.opens_at), hours.local(hours.closes_at)
-    if extended:
-        opens, closes = (datetime.combine(day, at, tzinfo=UTC) for at in (_EXTENDED_FROM, _EXTENDED_UNTIL))
+    if extended and hours.zone.key == _EXTENDED_IN:
+        until = _EXTENDED_UNTIL if closes.time() >= _WHOLE_DAY_ENDS else _EXTENDED_UNTIL_ON_HALF_DAYS
+        opens, closes = (datetime.combine(day, at, tzinfo=UTC) for at in (_EXTENDED_FROM, until))
     return f"{opens:%Y%m%d:%H%M}-{closes:%Y%m%d:%H%M}"

@@ -73,6 +73,8 @@ class HistoryAnswers:
     def _cancel(self, client: ConnectedClient, request_id: int, _fields: FieldReader) -> None:
         if not self.kept.end(client, request_id):
             raise Refused(366, f"No historical data query found for ticker id:{request_id}")
+        # TWS tells a cancel that worked under the number of "no data".
+        client.error(request_id, 162, f"{_SERVICE}API historical data query cancelled: {request_id}")
 
     def keep(self, bar: Bar, faults: BarFaults) -> None:
         """Five seconds are over: bars that are kept up to date have grown, or a new one has begun."""

@@ -1,8 +1,12 @@
 """Which listing a client's words mean."""
 
+from datetime import date
+
 import pytest
 
+from trading.calendar import TradingCalendar
 from trading.errors import ConfigurationError
+from trading.rehearsal_gateway.contract_answers import hours_text
 from trading.rehearsal_gateway.instruments import Description, Instruments, UnknownContract
 
 
@@ -52,6 +56,17 @@ def test_where_a_symbol_is_listed_can_be_said() -> None:
     assert Instruments(["SPY"], {"SPY": "BATS"}).the_one(asked("SPY")).primary_exchange == "BATS"
     with pytest.raises(ConfigurationError, match="XYZ"):
         Instruments(["SPY"], ambiguous=["XYZ"])
+
+
+def test_hours_of_the_next_days_have_holidays_and_half_days() -> None:
+    calendar = TradingCalendar("XNYS", date(2025, 11, 26))
+    wednesday = calendar.hours(date(2025, 11, 26)).opens_at
+    assert hours_text(wednesday, calendar, extended=False).split(";")[:4] == [
+        "20251126:0930-20251126:1600", "20251127:CLOSED", "20251128:0930-20251128:1300", "20251129:CLOSED",
+    ]  # fmt: skip
+    assert hours_text(wednesday, calendar, extended=True).split(";")[2] == "20251128:0400-20251128:1700"
+    london = TradingCalendar("XLON", date(2025, 11, 26))
+    assert hours_text(wednesday, london, extended=True).startswith("20251126:0800-20251126:1630;")
 
 
 def test_symbols_are_found_by_how_they_begin() -> None:

@@ -245,6 +245,10 @@ def test_bars_are_kept_up_to_date_until_they_are_cancelled() -> None:
         await there.until(lambda: len(bars) == 2 and bars[-1].volume == 1200)
         assert bars[-1].open == 100.02
         there.ib.cancelHistoricalData(bars)
+        assert "query cancelled" in await there.error_of(162)
+        await there.show(minute(3))
+        await there.ib.reqCurrentTimeAsync()
+        assert bars[-1].volume == 1200
         there.ib.client.cancelHistoricalData(999)
         assert "999" in await there.error_of(366)
 
