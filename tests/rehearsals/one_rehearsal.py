@@ -1,0 +1,145 @@
+"""One rehearsal: a gateway in a process of its own, sessions started again until the day is through, then both books side by side."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import books
+import brackets
+import one_session
+from gateway_process import GatewayGone, GatewayProcess, Played, gateway
+from one_session import COMPLETED, Journal
+from processes import Process, fork
+from rehearsal_plan import MONDAY, Plan
+
+_MOST_STARTS = 12
+_PAUSE_BETWEEN_STARTS_SECONDS = 0.2
+_NEW_YORK_OPENS = "09:30:00"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a rehearsal."""
+
+    name: str
+    home: str
+    violations: list[str] = field(default_factory=list)
+    fired: list[str] = field(default_factory=list)
+    """Faults that happened, in their order."""
+    unproven: list[str] = field(default_factory=list)
+    """Faults that never happened: the rehearsal proves nothing of them."""
+    orders: int = 0
+    fills: int = 0
+    connections: int = 0
+    starts: int = 0
+    kills: int = 0
+    gateway_kills: int = 0
+    alerts: int = 0
+    seconds: float = 0.0
+    story: list[str] = field(default_factory=list)
+
+
+def rehearse(plan: Plan, home: Path) -> Outcome:
+    """Trade the day of ``plan`` in ``home``, which is not there yet. The folder is kept where anything is wrong with it."""
+    outcome = Outcome(plan.name, str(home))
+    home.mkdir(parents=True)
+    started = time.monotonic()
+    played = Played(plan.market(), MONDAY, plan.symbols, plan.speed, plan.written)
+    try:
+        with gateway(home, played) as running:
+            running.start(plan.faults)
+            _Rehearsal(plan, home, running, outcome).run()
+    except GatewayGone as gone:
+        outcome.violations.append(str(gone))
+    outcome.seconds = time.monotonic() - started
+    if not outcome.violations:
+        shutil.rmtree(home)
+    return outcome
+
+
+@dataclass(slots=True)
+class _Rehearsal:
+    plan: Plan
+    home: Path
+    gateway: GatewayProcess
+    outcome: Outcome
+    journals: list[Path] = field(default_factory=list)
+
+    def run(self) -> None:
+        code = self._until_it_is_through()
+        if code != COMPLETED:
+            self.outcome.violations.append(f"the session never came to its end; its last start ended with {code}")
+        told = self._reconciled()
+        self._judge(told)
+
+    def _until_it_is_through(self) -> int | None:
+        """Start the session as a scheduler does, again and again; the exit code of the last start."""
+        kills, trade = list(self.plan.kills), brackets.trade if self.plan.brackets else one_session.trade
+        code: int | None = None
+        while self.outcome.starts < _MOST_STARTS:
+            kill_after = kills.pop(0) if kills else None
+            code = self._start(trade, "session").wait(kill_after)
+            self.outcome.starts += 1
+            self.outcome.kills += code is None
+            self.outcome.story.append(f"start {self.outcome.starts}: {self._how_it_ended(code)}")
+            if code == COMPLETED:
+                break
+            time.sleep(_PAUSE_BETWEEN_STARTS_SECONDS)
+        return code
+
+    def _reconciled(self) -> list[dict[str, Any]]:
+        """Compare by hand once the market is closed, as the evening's schedule does."""
+        code: int | None = None
+        for _ in range(3):
+            code = self._start(one_session.reconcile, "evening").wait()
+            if code == COMPLETED:
+                break
+        else:
+            self.outcome.violations.append(f"nobody could reconcile in the evening: {self._how_it_ended(code)}")
+        return [one for one in _lines_of(self.journals[-1]) if one["what"] == "remaining"]
+
+    def _start(self, work: Callable[[Plan, int, Journal], int], name: str) -> Process:
+        journal = self.home / f"journal-{len(self.journals):02d}-{name}.jsonl"
+        journal.touch()
+        self.journals.append(journal)
+        port = self.gateway.port
+
+        def child() -> int:
+            os.chdir(self.home)
+            return work(self.plan, port, Journal(journal))
+
+        return fork(child, self.home / "diary.txt", self.plan.zone)
+
+    def _how_it_ended(self, code: int | None) -> str:
+        said = [one for one in _lines_of(self.journals[-1]) if "why" in one]
+        why = f": {said[-1]['what']}: {said[-1]['why']}" if said else ""
+        return ("killed" if code is None else f"exit code {code}") + why
+
+    def _judge(self, remaining: list[dict[str, Any]]) -> None:
+        book = books.GatewaysBook.of(self.gateway.ask("book"))
+        outcome, told = self.outcome, [list(_lines_of(journal)) for journal in self.journals]
+        outcome.violations += books.differences(book, self.home, self.plan)
+        outcome.violations += [
+            f"the evening's comparison leaves {one['kind']} {one['subject']}: ledger {one['ours']}, broker {one['brokers']}"
+            for one in remaining
+            if not books.is_expected(one["kind"], one["subject"], book)
+        ]
+        outcome.violations += books.alerts_too_many(told)
+        outcome.fired = book.faults_fired
+        outcome.unproven = book.faults_waiting
+        outcome.orders, outcome.fills = len(book.orders), len(book.executions)
+        outcome.alerts = sum(one["what"] == "alert" and not one["over"] for lines in told for one in lines)
+        outcome.connections = sum(one.get("connections", 0) for lines in told for one in lines)
+
+
+def _lines_of(journal: Path) -> Iterator[dict[str, Any]]:
+    with journal.open("rb") as lines:
+        # The last line may be cut in the middle: a kill can hit a write.
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield json.loads(line)

@@ -1,0 +1,95 @@
+"""What a rehearsal is: one account's day at the gateway, what goes wrong in it, and when its sessions are killed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from gateway_process import ACCOUNT
+
+from trading.settings import Settings, parse_settings
+
+LEDGER = Path("ledger.duckdb")
+MONDAY = date(2026, 1, 5)
+SYMBOLS = ("AAA", "BBB", "CCC")
+
+Fault = Mapping[str, Any]
+
+_PATIENCE = {
+    "connect_timeout_seconds": "6",
+    "answer_timeout_seconds": "1",
+    "acknowledgement_timeout_seconds": "0.4",
+    "heartbeat_seconds": "0.5",
+    "reconnect_first_seconds": "0.05",
+    "reconnect_longest_seconds": "1",
+}
+"""Times of the wall, for a gateway on the same machine."""
+_BUSY_DAY: Mapping[str, Mapping[str, Any]] = {
+    "policy": {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 3}},
+    "sizing": {"method": "fixed_shares", "shares": 100},
+    "orders": {"settle_seconds": "0.2", "tick_size": "0.01"},
+    # Losses shall not end what is there to be disturbed.
+    "risk": {
+        "max_daily_loss": "off",
+        "max_symbol_loss": "off",
+        "max_losing_streak": "off",
+        "max_hourly_turnover": "off",
+        "max_daily_turnover": "off",
+        "max_drawdown_speed_fraction": "off",
+        "max_position_fraction": "1",
+        "max_duplicate_orders": "off",
+    },
+    "reconciliation": {"every_minutes": 60},
+}
+_WITHOUT_A_WORD = {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 400}}
+"""Never warm, so that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``sections`` are settings over those of a busy day; ``zone`` is where the session's machine believes to be, ``written``
+    how the gateway writes times (see ``openbell gateway --timezone``)."""
+
+    name: str
+    faults: tuple[Fault, ...] = ()
+    symbols: tuple[str, ...] = SYMBOLS[:2]
+    timeframe: str = "15min"
+    speed: float = 3_000.0
+    seed: int = 7
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    zone: str | None = None
+    written: str = ""
+    kills: tuple[float, ...] = ()
+    """Seconds after which each session's process is killed, one after the other; the one after the last lives."""
+    gateway_killed_at: float | None = None
+    """Seconds after the first session's start at which the gateway's process is killed, to be started again at once."""
+    brackets: bool = False
+    """Orders with stops and targets, changed on the way, instead of a policy's."""
+
+    def settings(self, port: int) -> Settings:
+        """What the session is started with; paths are relative to its folder."""
+        document: dict[str, Any] = {name: dict(section) for name, section in _BUSY_DAY.items()}
+        if self.brackets:
+            document["policy"] = _WITHOUT_A_WORD
+        document |= {
+            "session": {"symbols": self.symbols, "timeframe": self.timeframe, "account": ACCOUNT, "pace": "live"},
+            "feed": {"kind": "ib"},
+            "broker": {"kind": "ib", "ib": {"port": port, "account": ACCOUNT, **_PATIENCE}},
+            "store": {"path": str(LEDGER), "serve": False},
+        }
+        for section, values in self.sections.items():
+            document[section] = {**document.get(section, {}), **values}
+        return parse_settings(document, f"the rehearsal {self.name!r}")
+
+    def market(self) -> Settings:
+        """What the gateway plays."""
+        return parse_settings(
+            {
+                "session": {"symbols": self.symbols, "timeframe": "5min"},
+                "feed": {"kind": "synthetic", "synthetic": {"seed": self.seed}},
+                "broker": {"paper": {"slippage_bps": "0"}},
+                "store": {"path": "nowhere.duckdb"},
+            },
+            f"the market of {self.name!r}",
+        )
