@@ -213,20 +213,21 @@ VENUES: dict[str, Callable[[Path], Venue]] = {
     "paper in memory": PaperInMemory,
     "paper on file": PaperOnFile,
     "paper opened for every call": PaperOpenedForEveryCall,
-    "interactive brokers": InteractiveBrokers,
 }
+VENUES_OVER_A_WIRE: dict[str, Callable[[Path], Venue]] = {"interactive brokers": InteractiveBrokers}
+"""Each question takes them a while: random tests ask them fewer."""
+
+Maker = Callable[[], Venue]
 
 
-@pytest.fixture(params=list(VENUES))
-def make_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Venue]]:
-    """``make_venue()``: a venue of its own, with a new account."""
+def _making(kind: Callable[[Path], Venue], folder: Path) -> Iterator[Maker]:
     made: list[Venue] = []
     number = itertools.count()
 
     def make() -> Venue:
-        folder = tmp_path / str(next(number))
-        folder.mkdir()
-        made.append(VENUES[request.param](folder))
+        own = folder / str(next(number))
+        own.mkdir()
+        made.append(kind(own))
         return made[-1]
 
     yield make
@@ -234,7 +235,25 @@ def make_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
         venue.leave()
 
 
+@pytest.fixture(params=[*VENUES, *VENUES_OVER_A_WIRE])
+def make_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """``make_venue()``: a venue of its own, with a new account."""
+    yield from _making((VENUES | VENUES_OVER_A_WIRE)[request.param], tmp_path)
+
+
+@pytest.fixture(params=list(VENUES))
+def make_near_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """The same of venues that answer at once."""
+    yield from _making(VENUES[request.param], tmp_path)
+
+
+@pytest.fixture(params=list(VENUES_OVER_A_WIRE))
+def make_far_venue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """The same of venues over a wire."""
+    yield from _making(VENUES_OVER_A_WIRE[request.param], tmp_path)
+
+
 @pytest.fixture
-def venue(make_venue: Callable[[], Venue]) -> Venue:
+def venue(make_venue: Maker) -> Venue:
     """One venue with a new account."""
     return make_venue()

@@ -304,10 +304,24 @@ _STEPS = st.lists(
 )
 
 
+_AS_THEY_ARE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
 @given(steps=_STEPS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_whatever_is_asked_in_whatever_order_the_books_agree(make_venue: Callable[[], Venue], steps: list[Any]) -> None:
-    venue = make_venue()
+@settings(suppress_health_check=_AS_THEY_ARE)
+def test_whatever_is_asked_in_whatever_order_the_books_agree(
+    make_near_venue: Callable[[], Venue], steps: list[Any]
+) -> None:
+    do_whatever_is_asked(make_near_venue(), steps)
+
+
+@given(steps=_STEPS)
+@settings(suppress_health_check=_AS_THEY_ARE, max_examples=12)
+def test_whatever_is_asked_over_a_wire_the_books_agree(make_far_venue: Callable[[], Venue], steps: list[Any]) -> None:
+    do_whatever_is_asked(make_far_venue(), steps)
+
+
+def do_whatever_is_asked(venue: Venue, steps: list[Any]) -> None:
     sent: dict[str, Any] = {}
     told: list[OrderReport | Execution] = []
     numbers = itertools.count(1)
