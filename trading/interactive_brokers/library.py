@@ -253,7 +253,7 @@ class GatewayLine:
         """Have history, then each change of the newest bar told (``BarTold``); the number that they carry."""
         number = self.next_order_id()
         self._ib.client.reqHistoricalData(
-            number, _contract(instrument), "", bar_size, duration, "TRADES", int(regular_hours), 2, True, []
+            number, _contract(instrument), "", duration, bar_size, "TRADES", int(regular_hours), 2, True, []
         )
         return number
 
