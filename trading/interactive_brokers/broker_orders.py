@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from trading.interactive_brokers.error_codes import Meaning, meaning_of
+from trading.interactive_brokers.executed_shares import ExecutedShares
 from trading.interactive_brokers.executions import Executions
 from trading.interactive_brokers.messages import (
     CommissionTold,
@@ -38,7 +39,8 @@ class KnownOrder:
     """One order. ``parent`` is the one whose fills it protects. ``word`` is the broker's newest on its standing, empty before the first.
 
     ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``touched`` the newest
-    message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it.
+    message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it, at ``refused_at``.
+    ``earlier`` are shares whose executions are of earlier days, which the gateway no longer tells; None until that was looked at.
     """
 
     reference: str
@@ -47,12 +49,14 @@ class KnownOrder:
     parent: "KnownOrder | None" = None
     word: str = ""
     told_filled: int = 0
+    earlier: int | None = None
     average_price: Decimal | None = None
     ended: OrderStatus | None = None
     doubted: int | None = None
     touched: int = 0
     listed: int = 0
     refusal: str = ""
+    refused_at: int = 0
     remark: str = ""
     cancel_asked: bool = False
     was_taken: bool = False
@@ -92,8 +96,7 @@ class BrokerOrders:
         self._by_reference: dict[str, list[KnownOrder]] = {}
         self._changed: dict[int, KnownOrder] = {}
         self._executed: dict[str, None] = {}
-        self._shares: dict[int | str, dict[str, tuple[int, int]]] = {}
-        self._corrected: set[str] = set()
+        self._shares: dict[int | str, ExecutedShares] = {}
         self._messages = 0
         self.highest_order_id = 0
         """The highest order id of this client that was heard."""
@@ -105,9 +108,9 @@ class BrokerOrders:
         known = self.find(order.order_ref)
         self._messages += 1
         if known is None:
-            known = self._add(KnownOrder(order.order_ref, symbol, order))
+            known = self._add(KnownOrder(order.order_ref, symbol, order, earlier=0))
         elif not known.is_told:
-            known.order, known.refusal = order, ""
+            known.order, known.refusal, known.doubted = order, "", None
         known.touched, known.parent = self._messages, parent or known.parent
         self._by_number[self._client_id, order.order_id] = known
         return known
@@ -141,10 +144,9 @@ class BrokerOrders:
 
     def _order_told(self, message: OrderTold) -> None:
         order = message.order
+        self._note_number(order.client_id, order.order_id)
         if order.account not in ("", self._account):
             return
-        if order.client_id == self._client_id:
-            self.highest_order_id = max(self.highest_order_id, order.order_id)
         known = self._of(order.perm_id, order.client_id, order.order_id, order.order_ref)
         if known is None:
             known = self._add(KnownOrder(order.order_ref, self._symbol_of(message.instrument), order))
@@ -191,35 +193,29 @@ class BrokerOrders:
         known.remark = known.remark or message.ended
 
     def _execution_told(self, message: ExecutionTold) -> None:
+        self._note_number(message.client_id, message.order_id)
         if message.account not in ("", self._account):
             return
-        if message.client_id == self._client_id:
-            self.highest_order_id = max(self.highest_order_id, message.order_id)
         known = self._of(message.perm_id, message.client_id, message.order_id, message.order_ref)
         reference = message.order_ref or ("" if known is None else known.reference)
         if not self.executions.hear(message, reference):
             return
         self._executed[message.exec_id] = None
         execution = self.executions.get(message.exec_id)
-        revisions = self._revisions(message.perm_id, reference)
-        before = revisions.get(execution.lineage)
-        if before is not None:
-            self._corrected.add(reference)
-        if before is None or execution.revision > before[0]:
-            revisions[execution.lineage] = execution.revision, execution.quantity
+        self._executed_of(message.perm_id, reference).take(execution)
         if known is None and reference:
             known = self._add(KnownOrder(reference, execution.symbol, _order_of(message)))
-            self._identify(known, known.order)
+            self._identify(known, known.order, takes_number=False)
             known.is_from_executions = True
         if known is not None:
             if known.is_from_executions:
-                known.order = replace(known.order, quantity=Decimal(self._executed_shares(known)))
+                known.order = replace(known.order, quantity=Decimal(self._shares_of(known).shares))
             self._touch(known)
 
-    def _revisions(self, perm_id: int, reference: str) -> dict[str, tuple[int, int]]:
-        """Shares by lineage of one order, found by either of its names."""
+    def _executed_of(self, perm_id: int, reference: str) -> ExecutedShares:
+        """The executions of one order, found by either of its names."""
         keys = [key for key in (perm_id, reference) if key]
-        found = next((self._shares[key] for key in keys if key in self._shares), {})
+        found = next((self._shares[key] for key in keys if key in self._shares), None) or ExecutedShares()
         for key in keys:
             self._shares[key] = found
         return found
@@ -237,7 +233,7 @@ class BrokerOrders:
         if meaning is Meaning.ORDER_OVER:
             known.remark = known.remark or words
         elif meaning is not Meaning.CANCEL_NOT_POSSIBLE:
-            known.refusal = words
+            known.refusal, known.refused_at = words, self._messages
         if known.ended is None:
             known.doubted = self._messages
 
@@ -270,23 +266,42 @@ class BrokerOrders:
         """Orders about which the broker has to be asked: whether they are over, or what they have filled."""
         return [one for one in self._orders if one.doubted is not None or self._lacks_executions(one)]
 
-    def settle(self, asked_at: int, is_complete: bool) -> None:
-        """All open orders were told in answer to a question asked at ``asked_at`` (``clock``).
+    def settle(self, asked_at: int, is_complete: bool, own_only: bool = False) -> None:
+        """All open orders were told in answer to a question asked at ``asked_at`` (``clock``); with ``own_only`` this client's.
 
         What was not among them and has not moved since is over. With ``is_complete`` that goes for every order, because the
         day's executions and completed orders were told too; else for those in doubt.
         """
         for known in self._orders:
-            if known.ended is not None or not known.is_told:
+            if not known.is_told or (own_only and known.order.client_id != self._client_id):
                 continue
-            was_in_doubt = known.doubted is not None and known.doubted <= asked_at
+            if is_complete and known.earlier is None:
+                self._look_for_earlier_fills(known)
+            if known.ended is not None:
+                continue
             if known.listed > asked_at:
-                if meaning_of_status(known.word) is Said.HELD and known.refusal:
-                    self._end(known)  # refused, and kept on the list
-                else:
-                    known.doubted = None
-            elif was_in_doubt or (is_complete and known.touched <= asked_at):
+                self._take_listed(known)
+            elif (known.doubted is not None and known.doubted <= asked_at) or (
+                is_complete and known.touched <= asked_at
+            ):
                 self._end(known)
+
+    def _take_listed(self, known: KnownOrder) -> None:
+        said = meaning_of_status(known.word)
+        if said is Said.HELD and known.refusal:
+            self._end(known)  # refused, and kept on the list
+            return
+        if known.was_taken and known.refused_at < known.listed:
+            # What it was refused for was a change, or not true. How the order ends one day is another matter.
+            known.remark, known.refusal = known.refusal or known.remark, ""
+        if said is not Said.OVER:
+            known.doubted = None
+        # Else it was said after the order had been listed, and is asked about again.
+
+    def _look_for_earlier_fills(self, known: KnownOrder) -> None:
+        """What an order that outlives its day has filled without an execution of today is of earlier days."""
+        outlives = known.order.time_in_force == "GTC" and not known.is_from_executions
+        known.earlier = max(known.told_filled - self._shares_of(known).shares, 0) if outlives else 0
 
     def end_refused(self, known: KnownOrder) -> None:
         """An order that was never told is not among the open ones, and an error spoke of it: it was refused."""
@@ -406,17 +421,18 @@ class BrokerOrders:
         return told
 
     def _lacks_executions(self, known: KnownOrder) -> bool:
-        if not known.is_told or known.reference in self._corrected:
-            return False
+        if not known.is_told or not known.reference:
+            return False  # what was made elsewhere is told when executions are asked for
         expected = max(known.told_filled, known.quantity if known.ended is OrderStatus.FILLED else 0)
-        return expected > self._executed_shares(known)
+        return not self._shares_of(known).explain(expected - (known.earlier or 0))
 
-    def _executed_shares(self, known: KnownOrder) -> int:
-        return sum(quantity for _, quantity in self._revisions(known.order.perm_id, known.reference).values())
+    def _shares_of(self, known: KnownOrder) -> ExecutedShares:
+        return self._executed_of(known.order.perm_id, known.reference)
 
     def _filled(self, known: KnownOrder) -> int:
-        shares = self._executed_shares(known)
-        return shares if known.reference in self._corrected else max(shares, known.told_filled)
+        executed = self._shares_of(known)
+        shares = executed.shares + (known.earlier or 0)
+        return shares if executed.has_corrections else max(shares, known.told_filled)
 
     def _average(self, known: KnownOrder) -> Decimal | None:
         own = self.executions.of(known.reference) if known.reference else []
@@ -430,10 +446,10 @@ class BrokerOrders:
             return known
         if order_id > 0 and client_id:
             known = self._by_number.get((client_id, order_id))
-            if known is not None and (not reference or known.reference == reference):
+            if known is not None and _may_be(known, perm_id) and (not reference or known.reference == reference):
                 return known
         waiting: Iterable[KnownOrder] = self._by_reference.get(reference, ()) if reference else ()
-        return next((one for one in waiting if not perm_id or not one.order.perm_id), None)
+        return next((one for one in waiting if _may_be(one, perm_id)), None)
 
     def _add(self, known: KnownOrder) -> KnownOrder:
         self._orders.append(known)
@@ -441,7 +457,7 @@ class BrokerOrders:
             self._by_reference.setdefault(known.reference, []).append(known)
         return known
 
-    def _identify(self, known: KnownOrder, order: WireOrder) -> None:
+    def _identify(self, known: KnownOrder, order: WireOrder, takes_number: bool = True) -> None:
         known.order = replace(
             order,
             perm_id=order.perm_id or known.order.perm_id,
@@ -452,13 +468,25 @@ class BrokerOrders:
         if known.order.perm_id:
             self._by_perm[known.order.perm_id] = known
         if order.client_id and order.order_id > 0:
-            self._by_number[order.client_id, order.order_id] = known
+            key = order.client_id, order.order_id
+            # An order that executed this morning may have had the number that another has since the gateway's restart.
+            self._by_number[key] = known if takes_number else self._by_number.get(key, known)
         if known.parent is None and order.parent_id:
             known.parent = self._by_number.get((order.client_id, order.parent_id))
+
+    def _note_number(self, client_id: int, order_id: int) -> None:
+        # Of whatever account: a new order under this number would change that one.
+        if client_id == self._client_id:
+            self.highest_order_id = max(self.highest_order_id, order_id)
 
     def _touch(self, known: KnownOrder) -> None:
         known.touched = self._messages
         self._changed[id(known)] = known
+
+
+def _may_be(known: KnownOrder, perm_id: int) -> bool:
+    """Whether the permanent ids do not say that these are two orders."""
+    return not perm_id or not known.order.perm_id or known.order.perm_id == perm_id
 
 
 def _order_of(message: ExecutionTold) -> WireOrder:

@@ -63,7 +63,7 @@ class DayQuestions:
             raise BrokerUnavailable("the gateway does not tell which orders are open") from error
         await self._executions_of(line, seconds)
         await self._completed_of(line, seconds)
-        orders.settle(asked, is_complete=True)
+        orders.settle(asked, is_complete=True, own_only=self._own_only)
         self.connection.note_order_id(orders.highest_order_id)
 
     async def _executions_of(self, line: "GatewayLine", seconds: float) -> None:
@@ -91,7 +91,7 @@ class DayQuestions:
         line = self.connection.require_line(what)
         asked = self.orders.clock
         await all_of(self.ask_open_orders(), self.ask_executions(), self._completed_of(line, self.answer_seconds))
-        self.orders.settle(asked, is_complete=True)
+        self.orders.settle(asked, is_complete=True, own_only=self._own_only)
 
     async def ask_open_orders(self) -> None:
         def question(line: "GatewayLine") -> Awaitable[None]:
