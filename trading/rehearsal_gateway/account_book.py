@@ -10,6 +10,7 @@ from trading.brokers.paper_change import PaperChange
 from trading.brokers.paper_order import PaperOrder
 from trading.lots import Position
 from trading.money import ZERO, round_money
+from trading.orders import OrderStatus
 from trading.rehearsal_gateway.gateway_execution import GatewayExecution
 from trading.rehearsal_gateway.margins import Margins, Worth, gross_with, margin_of
 from trading.settings import CostBasis, PaperSettings
@@ -66,9 +67,8 @@ class AccountBook:
         if ordered is not None:
             value = ordered.value - before.quantity * before.price + execution.quantity * execution.price
             filled = ordered.filled - before.quantity + execution.quantity
-            orders[ordered.client_order_id] = replace(
-                ordered, filled=filled, value=value, quantity=max(ordered.quantity, filled)
-            )
+            quantity = filled if ordered.status is OrderStatus.FILLED else max(ordered.quantity, filled)
+            orders[ordered.client_order_id] = replace(ordered, filled=filled, value=value, quantity=quantity)
         now_stand = [execution if one.stem == execution.stem else one for one in self.executions.values()]
         self.restore(orders.values(), now_stand, self.replaced, self.paper.last_bar_time)
         return self.executions[execution.stem]

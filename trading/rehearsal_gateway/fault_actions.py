@@ -1,6 +1,7 @@
 """Does what faults say that is about no single order: connections, notices, hands in TWS, data."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from trading.rehearsal_gateway.market_port import Instrument, Market, MarketData
 from trading.rehearsal_gateway.order_checks import Refusal, terms_of
 from trading.rehearsal_gateway.order_desk import OrderDesk
 from trading.rehearsal_gateway.order_ticket import AskedContract, OrderTicket
+
+_log = logging.getLogger(__name__)
 
 _DATA_LOST = 1101
 _NOTICES = {
@@ -67,7 +70,7 @@ class Restarts(Protocol):
 
 
 class FaultActions:
-    """``data_faults`` is where live bars are spoilt."""
+    """``data_faults`` is where live bars are spoilt. Raises ``ConfigurationError`` for a script that names an unknown symbol."""
 
     def __init__(
         self,
@@ -88,13 +91,23 @@ class FaultActions:
         self._gateway = gateway
         self._data = data
         self._going_on: set[asyncio.Task[None]] = set()
+        for fault in script.waiting:
+            if fault.symbol:
+                self._instrument(fault.symbol)
         if data is not None:
             data.use_faults(self.data_faults.delivered)
 
     def note_the_time(self) -> None:
         """Do what is due."""
+        if not self.script.waiting:
+            return
         for fault in self.script.due(self._market.now().astimezone(self._market.exchange_zone).time()):
-            self.do(fault)
+            try:
+                self.do(fault)
+            except ConfigurationError as error:
+                _log.warning("action=%s does not happen: %s", fault.action, error)
+            else:
+                self.script.note(fault, fault.symbol)
 
     def do(self, fault: Fault, client: ConnectedClient | None = None) -> None:
         """Do a fault; ``client`` is who it concerns, all where it is None. Raises ``ConfigurationError`` for what makes no sense."""

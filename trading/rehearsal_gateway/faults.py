@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trading.errors import ConfigurationError
 from trading.rehearsal_gateway.message_kinds import Incoming
 
 EVENTS = frozenset({"order", "modify", "cancel", "fill", "connect", *(kind.name for kind in Incoming)})
+_AMOUNTS = frozenset({"price", "price_by", "limit_price"})
 _TRIGGER = ("action", "on", "at", "nth", "times", "symbol")
 
 
@@ -206,6 +208,8 @@ def fault_of(entry: Mapping[str, Any], is_now: bool = False) -> Fault:
         raise ConfigurationError(f"Fault {action}: {at!r} is no time of day such as 10:15:00.") from None
     nth, times = (_count(entry.get(name, 1), f"Fault {action}: {name}") for name in ("nth", "times"))
     parameters = {name: entry[name] for name in kind.parameters if name in entry}
+    for name, value in parameters.items():
+        _check_parameter(str(action), name, value, kind.parameters[name])
     return Fault(str(action), on, at_time, nth, times, str(entry.get("symbol", "")), parameters)
 
 
@@ -271,14 +275,11 @@ class FaultScript:
         return firing
 
     def due(self, wall: time) -> list[Fault]:
-        """The exchange's wall clock shows ``wall``: the faults whose time has come."""
-        firing = []
-        for one in list(self._waiting):
-            if one.fault.at is not None and one.fault.at <= wall:
-                firing.append(one.fault)
-                self.note(one.fault, one.fault.symbol)
-                self._waiting.remove(one)
-        return firing
+        """The exchange's wall clock shows ``wall``: the faults whose time has come, to be done and then noted."""
+        firing = [one for one in self._waiting if one.fault.at is not None and one.fault.at <= wall]
+        for one in firing:
+            self._waiting.remove(one)
+        return [one.fault for one in firing]
 
     def note(self, fault: Fault, to: str) -> None:
         """A fault has fired."""
@@ -289,6 +290,32 @@ class FaultScript:
 class _Waiting:
     fault: Fault
     seen: int = 0
+
+
+def _check_parameter(action: str, name: str, value: Any, default: Any) -> None:
+    """Raise ``ConfigurationError`` for a parameter of another kind than its default."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match default:
+        case bool():
+            fits, kind = isinstance(value, bool), "true or false"
+        case int():
+            fits, kind = isinstance(value, int) and is_number, "a whole number"
+        case float():
+            fits, kind = is_number, "a number"
+        case _ if name in _AMOUNTS:
+            fits, kind = _is_amount(value), 'an amount such as "100.50"'
+        case _:
+            fits, kind = isinstance(value, str), "text"
+    if not fits:
+        raise ConfigurationError(f"Fault {action}: {name} is {value!r} and has to be {kind}.")
+
+
+def _is_amount(value: Any) -> bool:
+    try:
+        Decimal(str(value))
+    except InvalidOperation:
+        return False
+    return not isinstance(value, bool)
 
 
 def _count(value: Any, what: str) -> int:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from trading.bars import Bar, BarSlice
 from trading.brokers.paper_change import PaperChange
 from trading.brokers.paper_commission import commission_of
-from trading.brokers.paper_fill_rules import judge
+from trading.brokers.paper_fill_rules import ON_CLOSE, judge
 from trading.brokers.paper_order import OrderPrices, PaperOrder
 from trading.errors import OrderRefused
 from trading.money import ZERO
@@ -59,18 +59,17 @@ class OrderDesk:
             self._news.order(order)
             return None
         # A transmitted order takes along what waits for it: the parent first, the children in the order in which they came.
-        worked = []
         waiting = [one for one in self._book.family(order) if one.identity != order.identity]
-        for one in sorted([*waiting, order], key=lambda one: one.identity.perm_id):
-            refusal = self._work(one, changes)
-            if refusal is not None and one is order:
-                self._book.keep(changes)
-                return refusal
-            worked.append(one.identity.perm_id)
+        family = sorted([*waiting, order], key=lambda one: one.identity.perm_id)
+        refusals = {one.identity.perm_id: self._work(one, changes) for one in family}
         self._book.keep(changes)
-        for perm_id in worked:
-            self._news.order(self._book.orders[perm_id])
-        return None
+        for perm_id, refusal in refusals.items():
+            if refusal is None:
+                self._news.order(self._book.orders[perm_id])
+            elif perm_id != order.identity.perm_id:
+                self.refuse(self._book.orders[perm_id], refusal.text)
+                self._news.error(self._book.orders[perm_id].identity, refusal.code, refusal.text)
+        return refusals[order.identity.perm_id]
 
     def refuse(self, order: GatewayOrder, detail: str) -> None:
         """Keep an order that the exchange did not take, and tell it as Inactive."""
@@ -226,9 +225,11 @@ class OrderDesk:
             price = self._would_fill_at(booked, bar)
             if price is None:
                 continue
-            del self._cut_short[perm_id]
             change = PaperChange(account.paper.orders)
-            part = min(shares, booked.remaining)
+            part = min(shares, booked.remaining, self._released(account, booked))
+            if part <= 0:
+                continue
+            del self._cut_short[perm_id]
             value = booked.value + part * price
             commission = commission_of(self._costs, booked.filled + part, value)
             change.fill(booked, part, price, value, commission, bar.bar_time)
@@ -238,9 +239,17 @@ class OrderDesk:
             self._settle(account, change)
 
     def _would_fill_at(self, booked: PaperOrder, bar: Bar) -> Decimal | None:
-        if bar.volume == 0 or booked.works_after >= bar.bar_time or booked.terms.parent_id is not None:
+        if bar.volume == 0 or booked.works_after >= bar.bar_time or booked.terms.order_type in ON_CLOSE:
             return None
         return judge(booked, bar, self._costs.slippage_bps).price
+
+    def _released(self, account: AccountBook, booked: PaperOrder) -> int:
+        """Shares that an order can take because its parent has filled them."""
+        parent = booked.terms.parent_id
+        if parent is None:
+            return booked.remaining
+        filled = PaperChange(account.paper.orders).filled_by_children(parent)
+        return account.paper.orders.every[parent].filled - filled
 
     # How it comes about
 

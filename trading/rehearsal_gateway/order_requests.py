@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -26,6 +27,8 @@ from trading.rehearsal_gateway.order_news import OrderNews
 from trading.rehearsal_gateway.order_ticket import OrderTicket, read_ticket
 from trading.rehearsal_gateway.wire import FieldReader
 
+_BEFORE = frozenset({"delay_answers", "silence"})
+"""Faults that spoil the answer to the message that they wait for; others come after it."""
 _PRESET_DAY = (10349, "Order TIF was set to DAY based on order preset.")
 
 
@@ -76,16 +79,16 @@ class OrderRequests:
         actions = {fault.action: fault for fault in faults}
         if "drop_before_order" in actions:
             client.cut()
+            self._do_those(faults, client, set(actions))
             return
         if "drop_after_order" in actions:
             client.cut()
-        if "delay_answers" in actions or "silence" in actions:
-            self._do_those(faults, client, {"delay_answers", "silence"})
+        self._do_those(faults, client, _BEFORE)
         if known is None:
             self._take(client, ticket, instrument, actions)
         else:
             self._change(known, ticket, actions)
-        self._do_those(faults, client, set(actions) - {"delay_answers", "silence"})
+        self._do_those(faults, client, set(actions) - _BEFORE)
         if "drop_mid_bracket" in actions:
             client.cut()
 
@@ -178,10 +181,11 @@ class OrderRequests:
         actions = {fault.action for fault in faults}
         if "drop_before_order" in actions:
             client.cut()
+            self._do_those(faults, client, actions)
             return
         if "drop_after_order" in actions:
             client.cut()
-        self._do_those(faults, client, {"delay_answers", "silence"})
+        self._do_those(faults, client, _BEFORE)
         if order is None:
             client.tell_error(order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found.")
         elif order.ended_at is not None:
@@ -191,7 +195,7 @@ class OrderRequests:
             )
         else:
             self._desk.cancel(order)
-        self._do_those(faults, client, actions - {"delay_answers", "silence"})
+        self._do_those(faults, client, actions - _BEFORE)
 
     def _cancel_all(self, client: ConnectedClient, fields: FieldReader) -> None:
         for order in self._book.working():
@@ -338,7 +342,7 @@ class OrderRequests:
         price = execution.price + Decimal(str(fault["price_by"]))
         self._desk.correct(execution, price, int(fault["quantity"]) or execution.quantity)
 
-    def _do_those(self, faults: Sequence[Fault], client: ConnectedClient | None, actions: set[str]) -> None:
+    def _do_those(self, faults: Sequence[Fault], client: ConnectedClient | None, actions: AbstractSet[str]) -> None:
         for fault in faults:
             if fault.action in actions and fault.action not in ON_ORDERS:
                 self._faults.do(fault, client)

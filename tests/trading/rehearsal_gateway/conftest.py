@@ -1,6 +1,7 @@
 """A gateway over a market that is shown every bar, and unmodified clients that connect to it over TCP."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class Exchange:
     async def connect(self, client_id: int = 1, version: int = 176, patience: float = PATIENCE) -> Client:
         ib = IB()
         ib.client.MaxClientVersion = version
+        ib.client.MaxRequests = 0  # the library would hold requests back for the sake of the real TWS
         client = Client(ib)
         ib.errorEvent += lambda request, code, text, _contract: client.errors.append((request, code, text))
         self.clients.append(client)
@@ -114,6 +116,13 @@ class Exchange:
         for client in self.clients:
             if client.ib.isConnected():
                 await self.heard(client)
+
+    async def asked_as_far_as_possible(self) -> None:
+        """Everything that was sent has been taken, or its line was lost."""
+        for client in self.clients:
+            if client.ib.isConnected():
+                with contextlib.suppress(ConnectionError):
+                    await self.heard(client)
 
     async def command(self, command: str, **told: Any) -> dict[str, Any]:
         """What the control door answers."""

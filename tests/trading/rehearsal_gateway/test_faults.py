@@ -516,6 +516,10 @@ def test_a_script_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
         ('[[fault]]\naction = "reject"\non = "fill"', "Fault reject cannot wait for 'fill'"),
         ('[[fault]]\naction = "broadcast"', "needs a time"),
         ('[[fault]]\naction = "drop"\nat = "noon"', "no time of day"),
+        ('[[fault]]\naction = "silence"\nseconds = "long"', "seconds is 'long' and has to be a number"),
+        ('[[fault]]\naction = "data_stop"\nat = "10:00"\nbars = true', "has to be a whole number"),
+        ('[[fault]]\naction = "correct_execution"\nprice_by = "some"', "has to be an amount"),
+        ('[[fault]]\naction = "restart"\nids_rolled_back = 1', "has to be true or false"),
         ('[[fault]]\naction = "drop"\nnth = 0', "has to be a whole number from 1 on"),
         ('fault = "drop"', "something else than"),
         ("action", "are no TOML"),
@@ -551,3 +555,73 @@ def test_every_fault_is_done_by_somebody() -> None:
     elsewhere = {"restart", "position_by_hand", "external_order", "broadcast", "drop", "delay_answers", "silence"}
     data = {name for name in FAULTS if name.startswith("data_")}
     assert set(FAULTS) == ON_ORDERS | elsewhere | data
+
+
+def test_an_order_is_lost_in_the_restart_that_follows_it(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        there.fault("drop_before_order")
+        there.fault("restart", seconds=0.01)
+        client = await there.connect()
+        client.place(market("lost"))
+        await there.until(lambda: not client.ib.isConnected() and there.gateway.is_open)
+        assert (await there.connect()).ib.isConnected()
+        assert (book(there), there.fired()) == ([], ["drop_before_order", "restart"])
+
+    at_the_gateway(trade)
+
+
+def test_a_bracket_whose_parent_is_refused_has_no_children(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        there.fault("reject")
+        client = await there.connect()
+        placed = [client.place(order) for order in client.ib.bracketOrder("BUY", 10, 100, 103, 98, tif="DAY")]
+        await there.heard(client)
+        assert [client.codes(trade.order.orderId) for trade in placed] == [[201], [201], [201]]
+        assert [status for _, status, _ in book(there)] == ["Inactive"] * 3
+        await there.flat("99")
+        assert there.gateway.book.executions() == []
+
+    at_the_gateway(trade)
+
+
+def test_a_part_of_a_child_is_no_more_than_its_parent_has_filled(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        there.fault("partial_then_cancel", nth=2, quantity=4)
+        client = await there.connect()
+        placed = [client.place(order) for order in client.ib.bracketOrder("BUY", 10, 100, 103, 98, tif="DAY")]
+        await there.asked()
+        await there.show("99", "104", "99", "104")  # the child sleeps in its parent's bar
+        await there.flat("104")
+        await there.heard(client)
+        assert [(one.orderStatus.status, one.orderStatus.filled) for one in placed] == [
+            ("Filled", 10),
+            ("Cancelled", 4),
+            ("PreSubmitted", 0),
+        ]
+        # What protects is for what is left.
+        assert placed[2].orderStatus.remaining == 6
+
+    at_the_gateway(trade)
+
+
+def test_a_script_that_names_what_is_not_played_starts_no_gateway(at_the_gateway: Run, tmp_path: Path) -> None:
+    script = tmp_path / "faults.toml"
+    script.write_text('[[fault]]\naction = "reject"\nsymbol = "NIX"\n')
+
+    async def nothing(_there: Any) -> None:
+        raise AssertionError("started")
+
+    with pytest.raises(ConfigurationError, match="There is no symbol 'NIX' here"):
+        at_the_gateway(nothing, faults=script)
+
+
+def test_a_fault_that_cannot_happen_at_its_time_stops_nobody(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        there.fault("position_by_hand", at="09:31:00", symbol="QQQ", quantity=5)
+        await there.flat("100")  # QQQ has no price yet
+        await there.flat("100")
+        await there.heard(client)
+        assert there.fired() == []
+
+    at_the_gateway(trade)
