@@ -15,6 +15,7 @@ from trading.clocks.wall_clock import WallClock
 from trading.errors import BrokerUnavailable, Unreconciled
 from trading.ports import Broker, Ledger, SimulatedMarket
 from trading.settings import FeedKind, Settings
+from trading.stop_at_rest import BrokerAtRest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,15 @@ class TradingBroker:
 
 
 def account_name(settings: Settings, kind: FeedKind) -> str:
-    """The account that is meant: the one named, else one apart for invented prices."""
-    return settings.session.account or ("synthetic" if kind is FeedKind.SYNTHETIC else "paper")
+    """The account that is meant: the one named, else the broker's, else one apart for invented prices.
+
+    Empty where only the broker knows.
+    """
+    if settings.session.account is not None:
+        return settings.session.account
+    if settings.broker.kind == "ib":
+        return settings.broker.ib.account or ""
+    return "synthetic" if kind is FeedKind.SYNTHETIC else "paper"
 
 
 def paper_account_path(settings: Settings, account: str) -> Path:
@@ -65,7 +73,11 @@ def sending_nothing(broker: Broker) -> Broker:
 
 
 def broker_to_look_at(settings: Settings, account: str, closing: contextlib.ExitStack) -> Broker:
-    """The broker, to be asked and nothing else; raises ``Unreconciled`` where there is none to ask."""
+    """The broker, to be asked and nothing else; raises ``Unreconciled`` or ``BrokerUnavailable`` where there is none to ask."""
+    if _is_elsewhere(settings, account):
+        from tasks.ib_composition import connect_at_rest
+
+        return DryRun(connect_at_rest(settings, account, closing).broker)
     path = paper_account_path(settings, account)
     if not path.exists():
         raise Unreconciled(
@@ -75,15 +87,32 @@ def broker_to_look_at(settings: Settings, account: str, closing: contextlib.Exit
     return _paper_at_rest(settings, account, path, closing, read_only=True)
 
 
-def broker_to_stop(settings: Settings, account: str, closing: contextlib.ExitStack) -> Broker:
-    """The broker of an account that nobody trades, to cancel there; raises ``BrokerUnavailable`` where there is none."""
+def broker_to_stop(settings: Settings, account: str, closing: contextlib.ExitStack) -> BrokerAtRest:
+    """The broker of an account that nobody trades, to cancel and to close there; raises ``BrokerUnavailable`` where there is none."""
+    if _is_elsewhere(settings, account):
+        from tasks.ib_composition import connect_at_rest
+
+        return connect_at_rest(settings, account, closing)
     path = paper_account_path(settings, account)
     if not path.exists():
         raise BrokerUnavailable(
             f"The broker cannot be asked: there is no paper account {path}. That says nothing about what works there. "
             "Name the file with broker.paper.path."
         )
-    return _paper_at_rest(settings, account, path, closing, read_only=False)
+    return BrokerAtRest(
+        _paper_at_rest(settings, account, path, closing, read_only=False),
+        lambda: "a simulated account trades only while a session shows it bars",
+    )
+
+
+def _is_elsewhere(settings: Settings, account: str) -> bool:
+    """Whether the account is at Interactive Brokers: a ledger may have simulated ones beside it."""
+    if settings.broker.kind != "ib":
+        return False
+    return (
+        account in (settings.session.account, settings.broker.ib.account)
+        or not paper_account_path(settings, account).exists()
+    )
 
 
 def copy_paper_account(settings: Settings, copy: Settings, account: str) -> None:

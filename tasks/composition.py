@@ -17,16 +17,17 @@ from pathlib import Path
 from storage.door import open_door
 from storage.runners import this_runner
 from storage.store import Store, open_store
-from tasks.broker_composition import account_name, broker_to_trade_with, sending_nothing
+from tasks.broker_composition import account_name, sending_nothing
 from tasks.dry_run import begin_dry_run
-from tasks.feed_composition import feed_kind, feed_of, file_source, next_date, session_clock
+from tasks.feed_composition import feed_kind, file_source
 from tasks.policy_composition import as_it_began, assemble_policy, assemble_shadow, build_policy, under_its_name
+from tasks.venue import stored_venue
 from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.wall_clock import WallClock
 from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy
 from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
-from trading.sessions import Mode, session_id
+from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
 
 _HELD_FOR_SECONDS = 3.0
@@ -35,12 +36,11 @@ _HELD_FOR_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A session ready to run: its agent, its hours, the open store and the kind of its prices."""
+    """A session ready to run: its agent, its hours and the open store."""
 
     agent: OrchestratorAgent
     hours: TradingHours
     store: Store
-    mode: Mode
 
 
 @contextlib.contextmanager
@@ -51,15 +51,11 @@ def assemble(
 
     With ``dry_run`` it is a session that sends nothing, on a copy of the ledger (``tasks.dry_run``).
 
-    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld``, ``StoreError`` or
-    ``BrokerUnavailable`` before anything is traded.
+    Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld``, ``BrokerNotReady``, another
+    ``RefusedToTrade``, ``StoreError`` or ``BrokerUnavailable`` before anything is traded.
     """
     kind = feed_kind(settings, session_date)
-    if FeedKind.IB in (kind, settings.broker.kind):
-        raise ConfigurationError(
-            "Interactive Brokers is not in this version yet. Use broker paper with feed recorded or synthetic."
-        )
-    account = account_name(settings, kind)
+    _require_sense(settings, kind)
     settings = under_its_name(settings, None)
     if not settings.policy.is_trained:
         build_policy(settings.policy)
@@ -73,30 +69,58 @@ def assemble(
         )
     with contextlib.ExitStack() as stack:
         if dry_run:
-            settings = begin_dry_run(settings, account, stack)
+            settings = begin_dry_run(settings, account_name(settings, kind), stack)
         store = _store_to_trade_with(settings.store.path, stack)
         stack.enter_context(open_door(store, settings.store.serve))
-        bars = source if source is not None else store.bars_of(settings.session.timeframe)
-        day = session_date or next_date(settings, kind, account, store, bars)
-        calendar = TradingCalendar(settings.session.exchange, day)
-        hours = calendar.hours(day)
-        begun = session_id(day, account, settings.strategy)
+        if kind is FeedKind.IB:
+            # Whoever trades elsewhere does not wait for what it takes to import.
+            from tasks.ib_composition import ib_venue
+
+            venue = ib_venue(settings, session_date, store, stack)
+        else:
+            venue = stored_venue(settings, kind, session_date, store, source, stack)
+        settings, hours = venue.settings, venue.hours
+        begun = session_id(hours.session_date, venue.account, settings.strategy)
         policy = assemble_policy(as_it_began(settings, store, begun), settings, store)
         shadow = assemble_shadow(settings, store, begun)
-        wall = WallClock()
-        clock = session_clock(settings, hours.opens_at, wall)
-        feed = feed_of(settings, kind, calendar, clock, bars)
-        # Raises now what it would raise at the first bar, before an account is made for nothing.
-        feed.stream(settings.session.symbols, hours, None)
-        trading = broker_to_trade_with(settings, account, hours.opens_at, store.ledger, stack)
-        broker = sending_nothing(trading.broker) if dry_run else trading.broker
-        runner = this_runner(uuid.uuid4().hex)
-        ports = TradingPorts(calendar, clock, wall, feed, broker, policy, store.ledger, trading.market, runner, shadow)
-        agent = OrchestratorAgent(settings, account, hours, ports, observers)
+        trading = venue.connect_broker()
+        ports = TradingPorts(
+            calendar=venue.calendar,
+            clock=venue.clock,
+            wall=WallClock(),
+            feed=venue.feed,
+            broker=sending_nothing(trading.broker) if dry_run else trading.broker,
+            policy=policy,
+            ledger=store.ledger,
+            market=trading.market,
+            runner=this_runner(uuid.uuid4().hex),
+            shadow=shadow,
+            begins_now=venue.begins_now,
+        )
+        agent = OrchestratorAgent(settings, venue.account, hours, ports, observers)
         # A session that nobody closed must not hold the database, and its lease, from a thread of its own.
         stack.callback(agent.leave)
-        clock.attend = agent.attend
-        yield Desk(agent, hours, store, feed.mode)
+        venue.begin(agent)
+        yield Desk(agent, hours, store)
+
+
+def _require_sense(settings: Settings, kind: FeedKind) -> None:
+    """Raises ``ConfigurationError`` for what does not go together."""
+    if settings.broker.kind == "ib" and kind is not FeedKind.IB:
+        raise ConfigurationError(
+            f"An account at Interactive Brokers is not traded on {kind} bars. Take its own with feed ib, or trade those bars on the "
+            "simulated account with broker paper; 'openbell gateway' plays a stored day to broker ib."
+        )
+    if kind is not FeedKind.IB:
+        return
+    if settings.feed.bars is not None:
+        raise ConfigurationError(
+            f"The file {settings.feed.bars} would not be read with feed ib. Leave out one of them."
+        )
+    if settings.session.pace not in ("max", "live"):
+        raise ConfigurationError(
+            f"session.pace = {settings.session.pace} does not apply with feed ib: the time is the server's. Leave it out."
+        )
 
 
 def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:

@@ -21,9 +21,12 @@ _ATTENDED_EVERY = timedelta(seconds=0.5)
 
 
 def feed_kind(settings: Settings, session_date: date | None) -> FeedKind:
-    """The feed that is meant: the one named, else recorded with a date or a file, else synthetic."""
+    """The feed that is meant: the one named, else recorded with a file, the broker's own with one that has bars, recorded with a
+    date, else synthetic."""
     if settings.feed.kind is not None:
         return settings.feed.kind
+    if settings.broker.kind == "ib" and settings.feed.bars is None:
+        return FeedKind.IB
     return FeedKind.RECORDED if session_date is not None or settings.feed.bars is not None else FeedKind.SYNTHETIC
 
 

@@ -4,6 +4,7 @@ The rule: the halt is committed before any broker is asked, so that no session t
 """
 
 import contextlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from tasks.rest_composition import StopDesk, account_in, assemble_stop
 from trading.calendar import TradingCalendar
 from trading.decisions import Halt
 from trading.emergency_stop import EmergencyStop
-from trading.errors import ConfigurationError, StoreError
+from trading.errors import ConfigurationError, OpenbellError, StoreError
 from trading.ports import LedgerEntries
 from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopState, StopStep
@@ -28,7 +29,11 @@ Told = Callable[[Mapping[str, Any]], None]
 
 _SHOWN_WITHIN = timedelta(seconds=3)
 """How long the broker of an account at rest may take to show that nothing works there any more."""
+_SHOWN_ELSEWHERE_WITHIN = timedelta(seconds=45)
+"""The same for a broker that has to be connected, and whose market trades what closes a position."""
 _LOOKED_EVERY_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def stop_without_session(wanted: StopWanted, request_id: str, seen: list[dict[st
         if halt is not None:
             store.ledger.record_halt(halt)
         accounts = [one for one in accounts_in(store, scope) if wanted.account in (None, one)]
-        stopping = _Stopping(desk, wanted, scope, halt, request_id or uuid.uuid4().hex, seen, closing)
+        stopping = _Stopping(desk, wanted, scope, halt, request_id or uuid.uuid4().hex, seen)
         if not accounts and halt is not None:
             stopping.tell(StopStep(stopping.stop_id, 1, now, StopAction.HALT, True, f"{scope}: {wanted.reason}"))
         stops = [stopping.stop(account, is_first=account == accounts[0]) for account in accounts]
@@ -120,15 +125,19 @@ class _Stopping:
     halt: Halt | None
     stop_id: str
     seen: list[dict[str, Any]]
-    closing: contextlib.ExitStack
 
     def stop(self, account: str, is_first: bool) -> EmergencyStop:
         """Stop one account, until it is shown or has become an alarm."""
+        # One broker at a time: two accounts of a login cannot be connected under one number.
+        with contextlib.ExitStack() as closing:
+            return self._stop(account, is_first, closing)
+
+    def _stop(self, account: str, is_first: bool, closing: contextlib.ExitStack) -> EmergencyStop:
         ledger = self.desk.store.ledger
         # Each account has a stop of its own: the first under the id that was asked with.
         stop_id = self.stop_id if is_first else f"{self.stop_id}.{account}"
         strategy = self.scope.removeprefix("strategy:") if self.scope.startswith("strategy:") else None
-        controls = self.desk.controls(account, strategy, lambda step: self.tell(step, account), self.closing)
+        controls = self.desk.controls(account, strategy, lambda step: self.tell(step, account), closing)
         now = datetime.now(UTC)
         begun = next((stop for stop in ledger.unfinished_stops(account) if stop.stop_id == stop_id), None)
         if begun is None:
@@ -140,9 +149,15 @@ class _Stopping:
                 controls.record(stop, before)
         else:
             stop, before = begun, ledger.stop_steps(stop_id)
-        stopping = EmergencyStop(controls, stop, before, _SHOWN_WITHIN, self.halt)
+        shown_within = _SHOWN_WITHIN if self.wanted.settings.broker.kind == "paper" else _SHOWN_ELSEWHERE_WITHIN
+        stopping = EmergencyStop(controls, stop, before, shown_within, self.halt)
         while stopping.advance(datetime.now(UTC)).state is StopState.RUNNING:
             time.sleep(_LOOKED_EVERY_SECONDS)
+        if stopping.stop.flatten:
+            try:
+                controls.book_what_traded(datetime.now(UTC))
+            except OpenbellError as error:  # what is closed is closed; the next comparison books it
+                _log.warning("not booked account=%s error=%s", account, error)
         if begun is None:
             # A session that takes the account up trades as it is told then; it does not go on with this.
             ended = stopping.give_up(datetime.now(UTC), "no session runs that could go on with it")

@@ -21,6 +21,10 @@ class ClosedDay(RefusedToTrade):
     """The exchange holds no session on the asked date."""
 
 
+class SessionOver(RefusedToTrade):
+    """The session of the day has closed, and nothing of it was traded."""
+
+
 class DataNotFit(RefusedToTrade):
     """The bars are missing or too bad to trade on."""
 

@@ -66,6 +66,7 @@ class Observers:
         self._callbacks: dict[str, list[Callback]] = {}
         self._waiting: queue.Queue[Happening | threading.Event | None] = queue.Queue(_WAITING_EVENTS)
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
         self.dropped = 0
 
     def register(self, event: str, callback: Callback) -> None:
@@ -80,9 +81,10 @@ class Observers:
         """Tell the observers soon; returns at once."""
         if happening.event not in self._callbacks:
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="openbell-observers", daemon=True)
-            self._thread.start()
+        with self._starting:  # a broker's line tells its news on a thread of its own
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="openbell-observers", daemon=True)
+                self._thread.start()
         try:
             self._waiting.put_nowait(happening)
         except queue.Full:

@@ -61,7 +61,8 @@ class TradingPorts:
     """Everything outside that a session talks to, ready for use. ``clock`` is the session's time, ``wall`` the person's.
 
     ``runner`` is who trades, for the session's lease; without one the session is not guarded against a second runner in
-    the same process. ``shadow`` is a policy that decides beside the first and never trades.
+    the same process. ``shadow`` is a policy that decides beside the first and never trades. ``begins_now``: the market waits for
+    nobody, so that a session which comes late begins with the newest bar that is over, and what was before is its warmup.
     """
 
     calendar: TradingCalendar
@@ -74,6 +75,7 @@ class TradingPorts:
     market: SimulatedMarket | None = None
     runner: Runner | None = None
     shadow: Policy | None = None
+    begins_now: bool = False
 
 
 class OrchestratorAgent:
@@ -113,6 +115,7 @@ class OrchestratorAgent:
         self._compared_at: datetime | None = None
         self._connections = ports.broker.connections
         self._warmup: dict[str, BarColumns] = {}
+        self._begins_at: datetime | None = None
         self._record: SessionRecord | None = None
         self._loop: ExecutionLoop | None = None
         self._operator_desk: OperatorDesk | None = None
@@ -242,8 +245,9 @@ class OrchestratorAgent:
 
     def load_warmup_data(self) -> dict[str, BarColumns]:
         """Read the bars that the policy needs before its first decision, from this session's past."""
+        self._begins_at = self._first_bar
         self._warmup = self.live_data_loader.load_warmup_data(
-            self.settings.session.symbols, self._look_back, self.hours, self._now
+            self.settings.session.symbols, self._look_back, self.hours, self._begins_at
         )
         return self._warmup
 
@@ -253,7 +257,8 @@ class OrchestratorAgent:
         Raises ``DataNotFit`` when a finding is set to refuse; what was found is recorded either way.
         """
         try:
-            _, findings = self.live_data_loader.validate_data(self._warmup, self._look_back, self.hours, self._now)
+            until = self._begins_at or self._now
+            _, findings = self.live_data_loader.validate_data(self._warmup, self._look_back, self.hours, until)
         except BarsRefused as refused:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
             raise
@@ -373,9 +378,7 @@ class OrchestratorAgent:
         """
         self.loop.announce_start()
         try:
-            yield from self.live_data_loader.live_bars(
-                self.settings.session.symbols, self.hours, self.loop.last_bar_time
-            )
+            yield from self.live_data_loader.live_bars(self.settings.session.symbols, self.hours, self._decided_until)
         except BarsRefused as refused:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
             if self.loop.last_bar_time is None:
@@ -550,6 +553,24 @@ class OrchestratorAgent:
         if last is None:
             return self.hours.opens_at
         return min(last + self.settings.session.timeframe.length, self.hours.closes_at)
+
+    @property
+    def _first_bar(self) -> datetime:
+        """The open of the first bar that is decided on."""
+        if not self._ports.begins_now:
+            return self._now
+        length, opens_at = self.settings.session.timeframe.length, self.hours.opens_at
+        over = (min(self._ports.clock.now(), self.hours.closes_at) - opens_at) // length
+        return max(self._now, opens_at + (over - 1) * length)
+
+    @property
+    def _decided_until(self) -> datetime | None:
+        """The last bar that is not decided on any more; None where none is past."""
+        last = self.loop.last_bar_time
+        if self._begins_at is None or self._begins_at <= self.hours.opens_at:
+            return last
+        before = self._begins_at - self.settings.session.timeframe.length
+        return before if last is None else max(last, before)
 
     @property
     def _look_back(self) -> int:

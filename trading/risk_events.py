@@ -27,6 +27,7 @@ class RiskEventKind(StrEnum):
     FLATTENED = "flattened"
     ALARM = "alarm"
     POLICY_FAILED = "policy_failed"
+    BROKER_LINE = "broker_line"
 
 
 _OF_VERDICT = {

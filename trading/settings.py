@@ -99,7 +99,7 @@ class FeedSettings(Section):
     """Where bars come from."""
 
     kind: FeedKind | None = None
-    """`recorded`, `synthetic` or `ib`; where none is given: recorded with a date or a file, else `ib` with that broker, else synthetic."""
+    """`recorded`, `synthetic` or `ib`; where none is given: recorded with a file, `ib` with that broker, recorded with a date, else synthetic."""
     bars: Path | None = None
     """CSV or Parquet file of bars; where none is given, recorded bars are those stored in the database."""
     timezone: str | None = None

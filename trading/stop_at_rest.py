@@ -4,22 +4,36 @@ The rule: a cancel that is wanted is in the ledger before the broker is asked fo
 a second stop, finds it wanted and asks again for as long as the order works.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from trading.account_at_rest import of_interrupted_bars
+from trading.account_at_rest import of_interrupted_bars, reconciler_at_rest
 from trading.decisions import Halt
 from trading.errors import BrokerUnavailable
 from trading.order_router import OrderRouter, OrderScope
-from trading.orders import OpenOrder, OrderEvent, OrderStatus
+from trading.orders import OpenOrder, OrderEvent, OrderStatus, OrderType, Side
 from trading.ports import Broker, BrokerOrder, Ledger, LedgerEntries
+from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.settings import Settings
 from trading.stops import Stop, StopStep
 
 
 def _to_nobody(_step: StopStep) -> None:
     pass
+
+
+def _may_trade() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAtRest:
+    """The broker of an account that nobody trades. ``no_trades`` says why nothing would trade there now; None where it would."""
+
+    broker: Broker
+    no_trades: Callable[[], str | None] = _may_trade
 
 
 class StopAtRest:
@@ -35,7 +49,7 @@ class StopAtRest:
         settings: Settings,
         account: str,
         ledger: Ledger,
-        connect: Callable[[], Broker],
+        connect: Callable[[], BrokerAtRest],
         settle: Callable[[], None],
         strategy: str | None = None,
         told: Callable[[StopStep], None] = _to_nobody,
@@ -47,7 +61,8 @@ class StopAtRest:
         self._settle = settle
         self._strategy = strategy
         self._told = told
-        self._connected: Broker | None = None
+        self._connected: BrokerAtRest | None = None
+        self._has_sent = False
 
     def latch(self, halt: Halt) -> None:
         """Commit the halt; there again, it changes nothing."""
@@ -58,12 +73,13 @@ class StopAtRest:
 
         Orders that are over in the ledger and work at the broker are taken up again and cancelled too. Of a bar that was
         interrupted, and that a session would decide again, only what works at the broker is: what never came there stays as the
-        bar has to find it. ``spare_exits`` spares nothing: at rest no market order closes anything, and one that is left would trade
-        unasked with the next session's first bar. Raises ``BrokerUnavailable``, after all were tried, when an ask did not reach the
-        broker.
+        bar has to find it. ``spare_exits`` spares nothing on a simulated market: at rest no market order closes anything there, and
+        one that is left would trade unasked with the next session's first bar. Raises ``BrokerUnavailable``, after all were tried,
+        when an ask did not reach the broker.
         """
-        del spare_exits
         open_orders = [order for order in self._ledger.open_orders(self._account) if self._covers(order, symbol)]
+        exits = self._exits(symbol) if spare_exits else {}
+        open_orders = [order for order in open_orders if order.intent.client_order_id not in exits]
         again = of_interrupted_bars(self._ledger, open_orders)
         plain = [order for order in open_orders if order.intent.client_order_id not in again]
         new = {order.intent.client_order_id for order in open_orders if order.status is not OrderStatus.CANCEL_PENDING}
@@ -87,15 +103,48 @@ class StopAtRest:
         return [order_id for order_id in asked if order_id in new]
 
     def flatten_positions(self, at: datetime, symbol: str | None = None, leg: str = "flatten") -> list[str]:
-        """Nothing where nothing is held. Raises ``BrokerUnavailable`` otherwise: at rest a simulated account trades nothing."""
-        del at, leg
-        held = self._held(symbol)
-        if held:
-            raise BrokerUnavailable(
-                f"{', '.join(held)} in account {self._account} cannot be closed now: a simulated account trades only while a session "
-                "shows it bars"
+        """Send market orders that close what the broker shows and no order on its way closes already; the ids sent.
+
+        They belong to the newest session that traded in the account. Raises ``BrokerUnavailable`` where something is held and nothing
+        would trade now: a simulated market at rest, an exchange that is closed.
+        """
+        account = self._broker().account()
+        held = [one for one in account.positions if one.quantity and symbol in (None, one.symbol)]
+        if not held:
+            return []
+        if (why := self._no_trades()) is not None:
+            names = ", ".join(f"{one.quantity} {one.symbol}" for one in held)
+            raise BrokerUnavailable(f"{names} in account {self._account} cannot be closed now: {why}")
+        router = self._router(self._broker(), self._newest_scope())
+        prices = self._ledger.last_prices(self._account)
+        closing = Counter[str]()
+        for order in self._exits(symbol).values():
+            closing[order.symbol] += order.quantity - order.filled
+        approved = []
+        for position in held:
+            side = Side.SELL if position.quantity > 0 else Side.BUY
+            quantity = abs(position.quantity) - closing[position.symbol]
+            if quantity <= 0:
+                continue
+            price = prices.get(position.symbol, position.average_cost)
+            intent = router.market_intent(position.symbol, side, quantity, price, at, at, leg)
+            approved.append(ApprovedOrder(intent, PreTradeVerdict(quantity, ())))
+        self._has_sent |= bool(approved)
+        events = router.place_orders(approved)
+        if events:
+            self._save(LedgerEntries(order_events=events))
+        return [order.intent.client_order_id for order in approved]
+
+    def book_what_traded(self, at: datetime) -> None:
+        """Take what closed the positions into the ledger, as a comparison by hand does: a broker may keep the current day alone.
+
+        Raises ``BrokerUnavailable``; then the next comparison does it. Nothing where nothing was sent.
+        """
+        if self._has_sent and self._connected is not None:
+            broker = self._connected.broker
+            reconciler_at_rest(self._settings, self._account, broker, self._ledger, self._settle).reconcile(
+                "manual", at
             )
-        return []
 
     def exposure_at_broker(self, symbol: str | None = None, positions: bool = True) -> list[str]:
         """What the broker still has in scope, in words: working orders, and positions where they count."""
@@ -116,11 +165,43 @@ class StopAtRest:
     def _broker(self) -> Broker:
         if self._connected is None:
             self._connected = self._connect()
-        return self._connected
+        return self._connected.broker
 
-    def _router(self, broker: Broker) -> OrderRouter:
-        # It sends nothing new, so that no id is ever made of this scope.
-        scope = OrderScope("", "", self._account, date.min)
+    def _no_trades(self) -> str | None:
+        self._broker()
+        return None if self._connected is None else self._connected.no_trades()
+
+    def _newest_scope(self) -> OrderScope:
+        fills = self._ledger.fills(self._account)
+        session = self._ledger.find_session(fills[-1].session_id) if fills else None
+        if session is None:
+            raise BrokerUnavailable(
+                f"no session has traded in account {self._account}: what is held there was bought elsewhere and is not closed from here"
+            )
+        return OrderScope(session.session_id, session.strategy, self._account, session.session_date)
+
+    def _exits(self, symbol: str | None) -> dict[str, BrokerOrder]:
+        """Market orders of ours that only close a position, where they will trade by themselves."""
+        try:
+            if self._no_trades() is not None:
+                return {}
+            account = self._broker().account()
+        except BrokerUnavailable:
+            return {}  # whoever needs the broker is told
+        held = {one.symbol: one.quantity for one in account.positions}
+        return {
+            order.client_order_id: order
+            for order in account.open_orders
+            if order.client_order_id
+            and order.order_type is OrderType.MARKET
+            and symbol in (None, order.symbol)
+            and (held.get(order.symbol, 0) > 0) == (order.side is Side.SELL)
+            and 0 < order.quantity - order.filled <= abs(held.get(order.symbol, 0))
+        }
+
+    def _router(self, broker: Broker, scope: OrderScope | None = None) -> OrderRouter:
+        # Without a scope it sends nothing new, so that no id is ever made of it.
+        scope = scope or OrderScope("", "", self._account, date.min)
         settings = self._settings
         return OrderRouter(
             scope, settings.sizing, settings.orders, broker, self._save, self._ledger.find_orders, self._settle

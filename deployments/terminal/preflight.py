@@ -11,8 +11,10 @@ from pathlib import Path
 from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
 from trading.calendar import TradingHours
-from trading.sessions import SessionState, SessionSummary
-from trading.settings import Settings
+from trading.sessions import Mode, SessionState, SessionSummary
+from trading.settings import FeedKind, Settings
+
+_MODES = {FeedKind.RECORDED: Mode.RECORDED, FeedKind.SYNTHETIC: Mode.SYNTHETIC, FeedKind.IB: Mode.LIVE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def check_before_start(
     kind = feed_kind(settings, session_date)
     named = settings.model_copy(update={"feed": settings.feed.model_copy(update={"kind": kind})})
     with assemble(named, session_date, dry_run=dry_run) as desk:
-        known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=desk.mode.value)
+        known.update(session_id=desk.agent.session_id, session_date=desk.hours.session_date, mode=_MODES[kind].value)
         found = desk.store.ledger.find_session(desk.agent.session_id)
         completed = None
         if found is not None and found.state is SessionState.COMPLETED:

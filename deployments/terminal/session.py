@@ -141,6 +141,10 @@ def session(
                 **policy_asked(policy, stage, policy_parameters(parameters)),
             },
         )
+        if pace is not None and FeedKind.IB in (settings.feed.kind, settings.broker.kind):
+            raise ConfigurationError(
+                f"--pace {pace} does not apply at Interactive Brokers: the time is the server's. Leave it out."
+            )
         known["db"] = str(settings.store.path)
         from deployments.terminal.session_run import trade
 

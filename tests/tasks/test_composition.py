@@ -51,11 +51,37 @@ def test_the_feed_that_is_meant(feed: dict[str, str], day: date | None, meant: F
     assert feed_kind(Settings.model_validate({"feed": feed}), day) is meant
 
 
+@pytest.mark.parametrize(
+    ("feed", "day", "meant"),
+    [
+        ({}, None, FeedKind.IB),
+        ({}, MONDAY, FeedKind.IB),
+        ({"bars": "bars.csv"}, None, FeedKind.RECORDED),
+        ({"kind": "synthetic"}, None, FeedKind.SYNTHETIC),
+    ],
+)
+def test_a_broker_that_has_bars_of_its_own_is_traded_on_them(
+    feed: dict[str, str], day: date | None, meant: FeedKind
+) -> None:
+    assert feed_kind(Settings.model_validate({"feed": feed, "broker": {"kind": "ib"}}), day) is meant
+
+
 def test_invented_prices_have_an_account_of_their_own() -> None:
     assert account_name(Settings(), FeedKind.SYNTHETIC) == "synthetic"
     assert account_name(Settings(), FeedKind.RECORDED) == "paper"
     named = Settings.model_validate({"session": {"account": "mine"}})
     assert account_name(named, FeedKind.SYNTHETIC) == "mine"
+
+
+def test_a_real_account_has_the_brokers_name_unless_it_is_named() -> None:
+    def named(session: dict[str, str], ib: dict[str, str]) -> str:
+        settings = Settings.model_validate({"session": session, "broker": {"kind": "ib", "ib": ib}})
+        return account_name(settings, FeedKind.IB)
+
+    assert named({}, {}) == ""  # only the broker knows
+    assert named({}, {"account": "DU1234567"}) == "DU1234567"
+    assert named({"account": "mine"}, {"account": "DU1234567"}) == "mine"
+    assert account_name(Settings(), FeedKind.IB) == "paper"
 
 
 def test_the_simulated_account_lies_beside_the_database_unless_it_is_named() -> None:

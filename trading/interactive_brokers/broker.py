@@ -27,9 +27,10 @@ _T = TypeVar("_T")
 
 
 class IbBroker:
-    """One account. ``name`` is what the ledger calls it. Make it before the connection is opened: it takes part in making it."""
+    """One account. ``name`` is what the ledger calls it; None: as the broker does. Make it before the connection is opened: it takes
+    part in making it."""
 
-    def __init__(self, connection: GatewayConnection, instruments: Instruments, name: str) -> None:
+    def __init__(self, connection: GatewayConnection, instruments: Instruments, name: str | None = None) -> None:
         self._connection = connection
         self._settings = connection.settings
         self._instruments = instruments
@@ -155,7 +156,7 @@ class IbBroker:
         if cash is None:
             raise BrokerUnavailable("The broker's balances do not say how much cash there is.")
         currency, balances = balances_of(values)
-        return BrokerAccount(self._name, cash, tuple(held), opened, balances, currency)
+        return BrokerAccount(self._name or self._connection.account, cash, tuple(held), opened, balances, currency)
 
     @property
     def _patience(self) -> float:

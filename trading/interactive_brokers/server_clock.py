@@ -41,6 +41,11 @@ class ServerClock:
         return self._rate
 
     @property
+    def knows_rate(self) -> bool:
+        """Whether ``rate`` was seen; until then it is a guess."""
+        return bool(self._told) and self._told[-1][0] - self._told[0][0] >= _ENOUGH_SECONDS
+
+    @property
     def is_known(self) -> bool:
         """Whether the server has told its time at all."""
         return self._latest is not None

@@ -27,8 +27,12 @@ def said(outcome: Any) -> str:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--feed", "ib"], "Interactive Brokers is not in this version yet"),
-        (["--broker", "ib"], "Interactive Brokers is not in this version yet"),
+        (["--broker", "ib", "--feed", "synthetic"], "is not traded on synthetic bars"),
+        (["--broker", "ib", "--feed", "recorded", "--date", "2011-01-18"], "is not traded on recorded bars"),
+        (["--broker", "ib", "--bars", "bars.csv"], "is not traded on recorded bars"),
+        (["--feed", "ib", "--bars", "bars.csv"], "bars.csv"),
+        (["--feed", "ib", "--pace", "60"], "--pace 60"),
+        (["--broker", "ib", "--pace", "max"], "--pace max"),
         (["--feed", "bloomberg"], "bloomberg"),
         (["--policy", "models/best"], "There is no bundle models/best"),
         (["--policy", "oracle"], "oracle"),

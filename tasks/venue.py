@@ -1,0 +1,65 @@
+"""What a session meets outside: its day, its time, its bars and who executes; recorded and invented markets here, others by the same values."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+from storage.store import Store
+from tasks.broker_composition import TradingBroker, account_name, broker_to_trade_with
+from tasks.feed_composition import feed_of, next_date, session_clock
+from trading.calendar import TradingCalendar, TradingHours
+from trading.clocks.wall_clock import WallClock
+from trading.orchestrator_agent import OrchestratorAgent
+from trading.ports import BarSource, Clock, Feed
+from trading.settings import FeedKind, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """Where one session trades. ``settings`` are those it is traded with; ``account`` is what the ledger calls the account.
+
+    ``connect_broker`` is called once, when all else is known to be fit. ``begin`` is told of the agent once that is made.
+    ``begins_now``: its market waits for nobody (``TradingPorts``).
+    """
+
+    settings: Settings
+    account: str
+    calendar: TradingCalendar
+    hours: TradingHours
+    clock: Clock
+    feed: Feed
+    connect_broker: Callable[[], TradingBroker]
+    begin: Callable[[OrchestratorAgent], None]
+    begins_now: bool = False
+
+
+def stored_venue(
+    settings: Settings,
+    kind: FeedKind,
+    session_date: date | None,
+    store: Store,
+    source: BarSource | None,
+    closing: contextlib.ExitStack,
+) -> Venue:
+    """A day of a recording (``source``, else the stored bars) or of an invented market, with a simulated account.
+
+    Raises ``ClosedDay``, ``DataNotFit`` or ``ConfigurationError``.
+    """
+    account = account_name(settings, kind)
+    bars = source if source is not None else store.bars_of(settings.session.timeframe)
+    day = session_date or next_date(settings, kind, account, store, bars)
+    calendar = TradingCalendar(settings.session.exchange, day)
+    hours = calendar.hours(day)
+    clock = session_clock(settings, hours.opens_at, WallClock())
+    feed = feed_of(settings, kind, calendar, clock, bars)
+    # Raises now what it would raise at the first bar, before an account is made for nothing.
+    feed.stream(settings.session.symbols, hours, None)
+
+    def connect_broker() -> TradingBroker:
+        return broker_to_trade_with(settings, account, hours.opens_at, store.ledger, closing)
+
+    def begin(agent: OrchestratorAgent) -> None:
+        clock.attend = agent.attend
+
+    return Venue(settings, account, calendar, hours, clock, feed, connect_broker, begin)
