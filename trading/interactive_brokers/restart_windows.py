@@ -5,7 +5,7 @@ compared with the broker, as after any other loss.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from trading.ib_settings import IbSettings
@@ -15,7 +15,7 @@ _SUNDAY = 6
 
 @dataclass(frozen=True, slots=True)
 class RestartWindow:
-    """One restart: no new orders from ``quiet_from``, back by ``back_by`` at the latest. Aware times."""
+    """One restart: no new orders from ``quiet_from``, back by ``back_by`` at the latest. UTC."""
 
     quiet_from: datetime
     starts_at: datetime
@@ -38,9 +38,11 @@ def window_around(at: datetime, settings: IbSettings) -> RestartWindow | None:
 
 
 def _window(day: datetime, restart_at: time, zone: ZoneInfo, settings: IbSettings) -> RestartWindow:
-    starts = datetime.combine(day.date(), restart_at, zone)
+    local = datetime.combine(day.date(), restart_at, zone)
     # The night to Sunday: a restart late on Saturday, or early on Sunday.
-    is_weekly = (starts + timedelta(hours=6)).weekday() == _SUNDAY
+    is_weekly = (local + timedelta(hours=6)).weekday() == _SUNDAY
+    # Minutes are counted in UTC: they are no more and no fewer in a night in which the clocks are changed.
+    starts = local.astimezone(UTC)
     minutes = settings.weekly_restart_minutes if is_weekly else settings.restart_minutes
     return RestartWindow(
         starts - timedelta(minutes=settings.quiet_before_restart_minutes),
