@@ -13,6 +13,8 @@ from trading.bars import from_epoch_us, to_epoch_us
 
 _KEPT = 64
 """Tellings that the rate is made of."""
+_APART_SECONDS = 0.05
+"""Of tellings that come faster than this the newest is kept: else a burst of bars would leave too short a time to see a rate in."""
 _ENOUGH_SECONDS = 1.5
 """How far two tellings must be apart before they say anything about the rate."""
 _NEAR_REAL_TIME = (0.5, 1.5)
@@ -54,6 +56,8 @@ class ServerClock:
         """The server's time was at least ``server_time`` just now."""
         with self._changed:
             at, seconds = self._monotonic(), to_epoch_us(server_time) / 1e6
+            if len(self._told) > 1 and at - self._told[-2][0] < _APART_SECONDS:
+                self._told.pop()
             self._told.append((at, seconds))
             self._rate = self._seen_rate()
             self._latest = max(seconds, self._latest or seconds)
