@@ -42,6 +42,10 @@ class Executions:
         if message.shares != int(message.shares) or message.shares <= 0:
             _log.error("not whole shares exec_id=%s shares=%s", message.exec_id, message.shares)
             return False
+        if message.price <= 0:
+            # Shares that were transferred, or came of an option: the position shows them, and the comparison tells.
+            _log.error("not a trade exec_id=%s price=%s", message.exec_id, message.price)
+            return False
         lineage, revision = lineage_and_revision(message.exec_id)
         self._told[message.exec_id] = Execution(
             message.exec_id,
