@@ -51,13 +51,13 @@ class Contracts:
 
     def to_trade(self, symbol: str) -> Instrument:
         """As ``instrument``; raises ``ConfigurationError`` too for what is not traded yet: anything but shares and funds."""
-        instrument = self.instrument(symbol)
-        if instrument.security_type != SecurityType.STOCK:
+        kind = self._settings.contract(symbol).security_type
+        if kind is not SecurityType.STOCK:
             raise ConfigurationError(
-                f"{symbol} is no share (security type {instrument.security_type}, contract {instrument.contract_id}): futures and "
-                "currencies can be looked up and are not traded yet. Leave it out of session.symbols."
+                f'{symbol} is no share: [[broker.ib.contracts]] says security_type = "{kind.value}". Futures and currencies can be '
+                "looked up and are not traded yet. Leave it out of session.symbols."
             )
-        return instrument
+        return self.instrument(symbol)
 
     def minimum_tick(self, symbol: str) -> Decimal:
         """The smallest step of the symbol's prices."""
@@ -101,9 +101,11 @@ class Contracts:
 
     def _asked(self, symbol: str) -> Instrument:
         one = self._settings.contract(symbol)
+        if one.contract_id is not None:
+            # The number says all: what else would be said could only keep the broker from telling whose it is.
+            return Instrument("", one.contract_id, security_type="", exchange=one.exchange, currency="")
         return Instrument(
             symbol=one.broker_symbol or one.symbol,
-            contract_id=one.contract_id or 0,
             security_type=one.security_type.value,
             exchange=one.exchange,
             primary_exchange=one.primary_exchange or "",
@@ -111,7 +113,7 @@ class Contracts:
         )
 
     def _keep(self, symbol: str, fitting: Sequence[InstrumentDetails]) -> InstrumentDetails:
-        found = _the_only_one(self._settings.contract(symbol), fitting)
+        found = the_only_one(self._settings.contract(symbol), fitting)
         # A listing may be told as the place of the contract; orders go where the settings say.
         exchange = self._settings.contract(symbol).exchange
         kept = replace(found, instrument=replace(found.instrument, exchange=exchange))
@@ -120,7 +122,9 @@ class Contracts:
         return kept
 
 
-def _the_only_one(meant: ContractSettings, fitting: Sequence[InstrumentDetails]) -> InstrumentDetails:
+def the_only_one(meant: ContractSettings, fitting: Sequence[InstrumentDetails]) -> InstrumentDetails:
+    """The contract that is meant, of those that fit its description. Raises ``DataNotFit`` where none does, ``ConfigurationError``
+    where several do or the one is another than the settings say."""
     # One contract may be told once for each exchange that trades it.
     different = {one.instrument.contract_id: one for one in fitting}
     if not different:

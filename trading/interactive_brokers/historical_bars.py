@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from trading.bars import BarColumns, Timeframe
@@ -76,6 +76,16 @@ def duration_of(span: timedelta, timeframe: Timeframe) -> str:
         return f"{min(max(-(-seconds // length) * length, fewest), _MOST_SECONDS)} S"
     days = -(-seconds // _MOST_SECONDS)
     return f"{days} D" if days < 7 else f"{-(-days // 7)} W"
+
+
+def asked_again(request: HistoryRequest, attempt: int, timeframe: Timeframe) -> HistoryRequest:
+    """The same question in other words, a little further back: the same words again would have to wait for 15 seconds."""
+    count, unit = request.duration.split()
+    if unit != "S":
+        return replace(request, duration=f"{int(count) + attempt - 1} {unit}")
+    step = timeframe.minutes * 60
+    seconds = int(count) + (attempt - 1) * step
+    return replace(request, duration=f"{seconds} S" if seconds <= _MOST_SECONDS else f"{attempt} D")
 
 
 def requests_for(start: datetime, end: datetime, timeframe: Timeframe) -> list[HistoryRequest]:
@@ -147,7 +157,7 @@ class HistoricalBars:
         attempt = 1
         while True:
             try:
-                return await self._once(symbol, instrument, request, patience)
+                return await self._once(symbol, instrument, asked_again(request, attempt, self._timeframe), patience)
             except BrokerUnavailable as error:
                 if attempt >= patience.attempts:
                     raise

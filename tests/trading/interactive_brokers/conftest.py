@@ -1,5 +1,6 @@
 """A rehearsal gateway in a process of its own, whose time moves by command, and connections to it."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tasks.gateway_composition import GatewayAsked, Rehearsal, assemble_gateway
 from trading.bars import RawSlice, Timeframe, to_epoch_us
 from trading.calendar import TradingCalendar
 from trading.interactive_brokers.connection import GatewayConnection
@@ -24,6 +26,7 @@ from trading.interactive_brokers.episodes import Alert, EpisodeKind
 from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.historical_bars import Patience
 from trading.interactive_brokers.messages import ErrorTold
+from trading.rehearsal_gateway.message_kinds import Incoming
 from trading.settings import parse_settings
 
 DAY = date(2026, 1, 5)
@@ -148,27 +151,21 @@ def _gateway(home: Path, *options: str) -> Iterator[Gateway]:
         process.wait(10)
 
 
-@pytest.fixture(scope="module")
-def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Gateway]]:
-    """Two gateways for a module; one begins its day before the open, one three minutes before the close."""
-    home = tmp_path_factory.mktemp("gateways")
-    _write_bars(home / "bars.csv")
-    with _gateway(home) as early, _gateway(home, "--start", "15:57") as late:
-        yield early, late
-
-
-@pytest.fixture
-def gateway(gateways: tuple[Gateway, Gateway]) -> Gateway:
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose day goes on from test to test: each begins where it finds it."""
-    early, _ = gateways
-    return early
+    home = tmp_path_factory.mktemp("gateway")
+    _write_bars(home / "bars.csv")
+    with _gateway(home) as running:
+        yield running
 
 
 @pytest.fixture
-def late_gateway(gateways: tuple[Gateway, Gateway]) -> Gateway:
-    """For one test of a module: its day comes to its end."""
-    _, late = gateways
-    return late
+def late_gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """Another one, three minutes before the close."""
+    _write_bars(tmp_path / "bars.csv")
+    with _gateway(tmp_path, "--start", "15:57") as running:
+        yield running
 
 
 @dataclass
@@ -292,3 +289,47 @@ def connect() -> Iterator[Connect]:
 def played() -> Played:
     """What every gateway here plays."""
     return Played()
+
+
+class _InThisProcess(Gateway):
+    """As ``Gateway``, on a thread: its server can be one that lacks something."""
+
+    def __init__(self, rehearsal: Rehearsal, loop: asyncio.AbstractEventLoop) -> None:
+        self._rehearsal = rehearsal
+        self._loop = loop
+
+    @cached_property
+    def ports(self) -> dict[str, int]:
+        control = self._rehearsal.gateway.control_port
+        assert control is not None
+        return {"port": self._rehearsal.gateway.port, "control": control}
+
+
+@pytest.fixture
+def bars_only_gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway that serves no bars of five seconds, as some do for some instruments."""
+    _write_bars(tmp_path / "bars.csv")
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="gateway-of-a-test", daemon=True)
+    thread.start()
+
+    def done(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(_WITHIN_SECONDS)
+
+    async def assembled() -> Rehearsal:
+        asked = GatewayAsked(day=DAY, symbols=SYMBOLS, speed=None, control_port=0, is_paced=False)
+        settings = parse_settings({"feed": {"kind": "recorded", "bars": str(tmp_path / "bars.csv")}}, "a test")
+        return assemble_gateway(settings, asked)
+
+    rehearsal = done(assembled())
+    del rehearsal.gateway.handlers[Incoming.reqRealTimeBars]
+    done(rehearsal.gateway.start())
+    playing = asyncio.run_coroutine_threadsafe(rehearsal.gateway.play(), loop)
+    try:
+        yield _InThisProcess(rehearsal, loop)
+    finally:
+        playing.cancel()
+        done(rehearsal.gateway.stop())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+        loop.close()

@@ -242,3 +242,19 @@ def test_past_bars_of_earlier_days_are_read_for_the_warmup(gateway: Any, connect
     bars = client.feed.history("AAA", begins, played.hours.opens_at)
     rows = zip(bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
     assert [tuple(int(number) for number in row) for row in rows] == list(played.bars("AAA", 360, 390).values())
+
+
+def test_where_five_second_bars_are_not_served_the_brokers_own_are_kept_up_to_date(
+    bars_only_gateway: Any, connect: Any, played: Any
+) -> None:
+    gateway = bars_only_gateway
+    client = connect(gateway)
+    first = gateway.begin_minute()
+    session = client.take("AAA", "BBB", first=first)
+    client.until(lambda: gateway.received("reqHistoricalData") == 2, "the other kind")
+    client.heard_all()
+    gateway.play_to(first + 2, seconds=5)
+    client.until(lambda: len(session.taken) == 2)
+    for symbol in ("AAA", "BBB"):
+        assert session.rows(symbol) == played.bars(symbol, first, first + 2)
+    assert gateway.received("reqRealTimeBars") == 2
