@@ -23,6 +23,7 @@ def pages_of(gateway: "RehearsalGateway") -> Page:
         "orders": [_order(book, order) for order in book.orders.values()],
         "executions": _executions(book),
         "messages_received": dict(gateway.received),
+        "busiest_second": {str(client_id): count for client_id, count in sorted(gateway.busiest_second.items())},
         "clients": sorted(gateway.clients),
         "faults_fired": [{"action": one.action, "at": one.at, "to": one.to} for one in script.fired],
         "faults_waiting": [fault.action for fault in script.waiting],

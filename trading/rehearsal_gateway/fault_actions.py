@@ -125,8 +125,10 @@ class FaultActions:
             for one in list(self._clients.values()) if client is None else [client]:
                 _DONE_TO_A_CLIENT[fault.action](one, fault)
 
-    async def finished(self) -> None:
-        """Return when nothing that was begun is still going on."""
+    async def stop(self) -> None:
+        """Break off what goes on."""
+        for task in list(self._going_on):
+            task.cancel()
         await asyncio.gather(*self._going_on, return_exceptions=True)
 
     def _broadcast(self, code: int, text: str) -> None:

@@ -281,6 +281,10 @@ class FaultScript:
             self._waiting.remove(one)
         return [one.fault for one in firing]
 
+    def forget_before(self, wall: time) -> None:
+        """Faults whose time lies before ``wall`` do not happen: the gateway starts later, perhaps once more."""
+        self._waiting = [one for one in self._waiting if one.fault.at is None or one.fault.at >= wall]
+
     def note(self, fault: Fault, to: str) -> None:
         """A fault has fired."""
         self.fired.append(Fired(fault.action, self._now(), to))

@@ -5,7 +5,7 @@ All changes go through ``keep``, which writes them down before anybody is told o
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from trading.rehearsal_gateway.account_book import AccountBook
@@ -13,6 +13,8 @@ from trading.rehearsal_gateway.gateway_execution import GatewayExecution
 from trading.rehearsal_gateway.gateway_order import GatewayOrder, Stage, Standing, standing_of
 from trading.rehearsal_gateway.state_file import Counters, StateFile
 from trading.settings import PaperSettings
+
+_NUMBERED_FROM = date(2000, 1, 1)
 
 
 @dataclass(slots=True)
@@ -36,7 +38,10 @@ class GatewayBook:
         stored = file.load(accounts) if file is not None else None
         cash_of = dict(accounts) if stored is None else stored.cash
         self.accounts = {name: AccountBook(name, cash, settings, session_start) for name, cash in cash_of.items()}
-        self.counters = Counters() if stored is None else stored.counters
+        # Numbers begin anew with each date: two days that were rehearsed apart share none, and the same day gives the same.
+        least = (session_start.date() - _NUMBERED_FROM).days * 100_000
+        known = Counters() if stored is None else stored.counters
+        self.counters = replace(known, perm_ids=max(known.perm_ids, least), executions=max(known.executions, least))
         if stored is None:
             return
         for order in stored.orders:
@@ -59,7 +64,7 @@ class GatewayBook:
     def new_execution_stem(self) -> str:
         """All of an execId but its revision, never given before."""
         self.counters = replace(self.counters, executions=self.counters.executions + 1)
-        return f"0000e0d5.{0x63A1B2C3 + self.counters.executions:08x}.01"
+        return f"0000e0d5.{self.counters.executions:08x}.01"
 
     @property
     def next_order_id(self) -> int:
@@ -143,6 +148,7 @@ class GatewayBook:
         """Let go of the file."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
     def _put(self, order: GatewayOrder) -> None:
         who = order.identity

@@ -17,6 +17,7 @@ from trading.rehearsal_gateway.gateway_book import GatewayBook
 from trading.rehearsal_gateway.gateway_settings import GatewaySettings
 from trading.rehearsal_gateway.market_port import Market, MarketData
 from trading.rehearsal_gateway.message_kinds import VERSIONED, WITHOUT_REQUEST_ID, Incoming, name_of
+from trading.rehearsal_gateway.message_pace import MessagePace
 from trading.rehearsal_gateway.order_desk import OrderDesk
 from trading.rehearsal_gateway.order_news import OrderNews
 from trading.rehearsal_gateway.order_requests import OrderRequests
@@ -56,6 +57,7 @@ class RehearsalGateway:
         self.stop_asked = asyncio.Event()
         """Set where the control door was asked to stop the gateway."""
         script = FaultScript([] if settings.faults is None else faults_in(settings.faults), market.now)
+        script.forget_before(market.now().astimezone(market.exchange_zone).time())
         file = None if settings.state is None else StateFile(settings.state)
         self.book = GatewayBook(settings.accounts, settings.paper, market.now(), file)
         news = OrderNews(self.book, self.clients, settings, market.instrument)
@@ -80,6 +82,8 @@ class RehearsalGateway:
         self._connections: set[asyncio.Task[None]] = set()
         self._open_lines: set[ConnectedClient] = set()
         self._held_ids: dict[int, float] = {}
+        self._one_restart = asyncio.Lock()
+        self._pace = MessagePace()
         self._clock: asyncio.Task[None] | None = None
 
     @property
@@ -93,6 +97,11 @@ class RehearsalGateway:
     def control_port(self) -> int | None:
         """Where the control door listens, None where there is none."""
         return None if self._door is None else self._door.port
+
+    @property
+    def busiest_second(self) -> dict[int, int]:
+        """By client id the most messages that came within a second of wall time; TWS takes 50."""
+        return dict(self._pace.most)
 
     @property
     def is_open(self) -> bool:
@@ -115,6 +124,7 @@ class RehearsalGateway:
         """Cut all connections, close the ports and let go of the file."""
         if self._clock is not None:
             self._clock.cancel()
+        await self.faults.stop()
         if self._door is not None:
             await self._door.stop()
         await self._close()
@@ -122,12 +132,13 @@ class RehearsalGateway:
 
     async def restart(self, seconds: float, ids_rolled_back: bool) -> None:
         """Cut all connections and open the port again after so many seconds of wall time; orders that work go on working."""
-        await self._close()
-        self.desk.drop_held()
-        if ids_rolled_back:
-            self.book.roll_back_order_ids()
-        await asyncio.sleep(seconds)
-        await self._open()
+        async with self._one_restart:
+            await self._close()
+            self.desk.drop_held()
+            if ids_rolled_back:
+                self.book.roll_back_order_ids()
+            await asyncio.sleep(seconds)
+            await self._open()
 
     async def drain(self) -> None:
         """Return when all that was written to clients has left."""
@@ -209,6 +220,7 @@ class RehearsalGateway:
         kind = fields.integer()
         name = name_of(kind)
         self.received[name] += 1
+        self._pace.count(client.client_id, asyncio.get_running_loop().time())
         if kind in VERSIONED:
             fields.skip()
         self._note_the_time()

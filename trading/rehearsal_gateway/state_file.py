@@ -53,7 +53,7 @@ _SAVE_NUMBER = "INSERT INTO numbers VALUES (?, ?) ON CONFLICT (name) DO UPDATE S
 class Counters:
     """The newest number given of each kind; ``closed_on`` is the ordinal of the last exchange date that was closed."""
 
-    perm_ids: int = 1_478_200_000
+    perm_ids: int = 0
     executions: int = 0
     order_ids: int = 0
     closed_on: int = 0

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from ib_insync import ExecutionFilter, LimitOrder, MarketOrder, StopOrder
 
+from trading.bars import Bar
 from trading.errors import StoreBusy, StoreError
 from trading.rehearsal_gateway.gateway_settings import ExecutionTimes
 from trading.rehearsal_gateway.state_file import StateFile
@@ -234,9 +236,28 @@ def test_the_book_outlives_the_client_and_the_gateway(at_the_gateway: Run, tmp_p
     at_the_gateway(second, state=state)
 
 
-def test_orders_of_the_day_end_with_it_also_where_no_gateway_saw_the_close(at_the_gateway: Run, tmp_path: Path) -> None:
-    from datetime import UTC, datetime
+def test_days_that_were_rehearsed_apart_share_no_number(at_the_gateway: Run) -> None:
+    seen: list[tuple[int, str]] = []
 
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        client.place(MarketOrder("BUY", 1, tif="DAY"))
+        await there.asked()
+        at = there.market.now()
+        price = Decimal(100)
+        await there.market.show([Bar("SPY", at, price, price, price, price, 1_000)])
+        [execution] = there.gateway.book.executions()
+        seen.append((execution.identity.perm_id, execution.exec_id))
+
+    at_the_gateway(trade)
+    at_the_gateway(trade, starts_at=datetime(2026, 1, 6, 14, 30, tzinfo=UTC))
+    at_the_gateway(trade)
+    assert seen[0] == seen[2]
+    assert {seen[0][0], seen[0][1]}.isdisjoint(seen[1])
+    assert all(perm_id < 2**31 for perm_id, _ in seen)
+
+
+def test_orders_of_the_day_end_with_it_also_where_no_gateway_saw_the_close(at_the_gateway: Run, tmp_path: Path) -> None:
     state = tmp_path / "gateway.sqlite"
 
     async def first(there: Any) -> None:

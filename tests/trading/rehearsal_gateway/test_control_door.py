@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from ib_insync import MarketOrder
 
+from trading.rehearsal_gateway.message_pace import MessagePace
+
 Run = Callable[..., None]
 
 
@@ -105,3 +107,12 @@ def test_the_gateway_is_asked_to_stop(at_the_gateway: Run) -> None:
         await asyncio.wait_for(there.gateway.stop_asked.wait(), 30)
 
     at_the_gateway(drive)
+
+
+def test_the_pace_of_a_client_is_counted_in_seconds_of_the_wall() -> None:
+    pace = MessagePace()
+    for moment in (0.0, 0.2, 0.4, 1.1, 1.15, 2.3):
+        pace.count(1, moment)
+    pace.count(2, 2.3)
+    # From 0.2 (not 0.0, which is more than a second ago) to 1.15.
+    assert pace.most == {1: 4, 2: 1}

@@ -625,3 +625,39 @@ def test_a_fault_that_cannot_happen_at_its_time_stops_nobody(at_the_gateway: Run
         assert there.fired() == []
 
     at_the_gateway(trade)
+
+
+def test_what_lies_before_the_start_does_not_happen_again(at_the_gateway: Run, tmp_path: Path) -> None:
+    script = tmp_path / "faults.toml"
+    script.write_text('[[fault]]\naction = "drop"\nat = "09:29:59"\n[[fault]]\naction = "broadcast"\nat = "09:31:00"\n')
+
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        await there.flat("100")
+        await there.heard(client)
+        assert there.fired() == ["broadcast"]
+
+    at_the_gateway(trade, faults=script)
+
+
+def test_two_restarts_at_once_are_one_after_the_other(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        await asyncio.gather(there.gateway.restart(0.01, False), there.gateway.restart(0.01, True))
+        assert (await there.connect()).ib.isConnected()
+
+    at_the_gateway(trade)
+
+
+def test_a_gateway_stops_while_it_restarts_and_while_news_waits(at_the_gateway: Run, tmp_path: Path) -> None:
+    async def trade(there: Any) -> None:
+        there.fault("correct_execution", seconds=0.05)
+        client = await there.connect()
+        client.place(market("one"))
+        await there.asked()
+        await there.flat("100")
+        assert (await there.command("fault", action="restart", seconds=3600))["ok"]
+        await there.until(lambda: not there.gateway.is_open)
+        await there.gateway.stop()
+        await asyncio.sleep(0.1)
+
+    at_the_gateway(trade, state=tmp_path / "gateway.sqlite")
