@@ -18,7 +18,7 @@ from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
 from trading.feeds.synthetic import SyntheticFeed
 from trading.ports import BarSource, Feed
-from trading.rehearsal_gateway.connected_client import ConnectedClient
+from trading.rehearsal_gateway.connected_client import ConnectedClient, Handler
 from trading.rehearsal_gateway.gateway_settings import ExecutionTimes, GatewaySettings
 from trading.rehearsal_gateway.instruments import Instruments
 from trading.rehearsal_gateway.market import DayMarket
@@ -100,7 +100,7 @@ def assemble_gateway(settings: Settings, asked: GatewayAsked) -> Rehearsal:
     data = MarketDataDesk(market, times, asked.is_paced, _on_wire(asked.without_data))
     gateway = RehearsalGateway(market, _gateway_settings(settings, asked, times), data)
     if asked.waits_for_client:
-        _begin_with_first_client(gateway, market)
+        _begin_with_first_client(gateway, market, data)
     else:
         market.begin()
     name = source.name if source is not None else f"an invented market (seed {settings.feed.synthetic.seed})"
@@ -181,17 +181,20 @@ def _on_wire(symbols: Sequence[str]) -> tuple[str, ...]:
     return tuple(symbol.replace(".", " ") for symbol in symbols)
 
 
-def _begin_with_first_client(gateway: RehearsalGateway, market: DayMarket) -> None:
-    """Time begins when a client has said who it is."""
-    start_api = gateway.handlers[Incoming.startApi]
+def _begin_with_first_client(gateway: RehearsalGateway, market: DayMarket, data: MarketDataDesk) -> None:
+    """Time begins when a client is ready for it: it has asked for live data, or sent an order."""
+    for kind in (Incoming.reqRealTimeBars, Incoming.reqHistoricalData, Incoming.reqMktData, Incoming.placeOrder):
+        gateway.handlers[kind] = _beginning(gateway.handlers[kind], kind is Incoming.placeOrder, market, data)
 
-    def begin(client: ConnectedClient, fields: FieldReader) -> Awaitable[None] | None:
-        answer = start_api(client, fields)
-        if client.is_ready:
+
+def _beginning(handler: Handler, always: bool, market: DayMarket, data: MarketDataDesk) -> Handler:
+    def handle(client: ConnectedClient, fields: FieldReader) -> Awaitable[None] | None:
+        answer = handler(client, fields)
+        if always or data.streams_to(client):
             market.begin()
         return answer
 
-    gateway.handlers[Incoming.startApi] = begin
+    return handle
 
 
 class _BarsInMemory:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -15,10 +16,12 @@ from storage.store import Store
 from tasks.broker_composition import TradingBroker, account_name, broker_to_trade_with
 from tasks.venue import Venue
 from trading.calendar import TradingCalendar, TradingHours
+from trading.checks import Check
 from trading.errors import BrokerUnavailable, ConfigurationError, RefusedToTrade, SessionOver
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
+from trading.interactive_brokers.doctor import GATEWAY_SETTINGS, Examined, examine
 from trading.interactive_brokers.episodes import Alert
 from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.server_clock import ServerClock
@@ -140,6 +143,17 @@ def connect_at_rest(settings: Settings, account: str, closing: contextlib.ExitSt
         return BrokerAtRest(line.broker, lambda: _closed(settings, connection.clock.now()))
 
 
+def gateway_checks(settings: Settings) -> Iterator[Check]:
+    """What is wrong between this machine and the gateway, one check after the other."""
+    wanted = Examined(settings.broker.ib, settings.session.symbols, lambda now: _closed(settings, now))
+    return examine(wanted)
+
+
+def gateway_settings_in_words() -> tuple[str, ...]:
+    """What a session needs of the gateway's own settings."""
+    return GATEWAY_SETTINGS
+
+
 def _closed(settings: Settings, now: datetime) -> str | None:
     """Why nothing trades now; None where the exchange is open."""
     calendar = TradingCalendar(settings.session.exchange, now.date())
@@ -184,7 +198,7 @@ def _require_time_left(now: datetime, hours: TradingHours, found: SessionRecord 
     )
 
 
-def _pace(clock: ServerClock) -> float | Literal["live"]:
+def _pace(clock: ServerClock) -> float | Literal["live", "max"]:
     """How fast the server's time goes where it plays another time than the machine's; it is ``live`` everywhere else."""
     if abs(clock.now() - datetime.now(UTC)) < _PLAYS_ANOTHER_TIME:
         return "live"
@@ -192,4 +206,6 @@ def _pace(clock: ServerClock) -> float | Literal["live"]:
     give_up_at = time.monotonic() + _RATE_KNOWN_WITHIN_SECONDS
     while not clock.knows_rate and time.monotonic() < give_up_at:
         time.sleep(0.05)
+    if clock.rate <= 0:
+        return "max"  # a rehearsal that waits for its first question of bars: how fast it will go is not known
     return clock.rate if clock.rate > 1 else "live"

@@ -82,7 +82,10 @@ def gateway(
         ),
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait-for-client", help="Time stands still until the first client has connected.")
+        bool,
+        typer.Option(
+            "--wait-for-client", help="Time stands still until a client asks for live data or sends an order."
+        ),
     ] = False,
     exit_at_end: Annotated[
         bool, typer.Option("--exit-at-end", help="Leave half an hour after the close, instead of answering on.")

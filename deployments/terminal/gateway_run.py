@@ -75,7 +75,7 @@ def _say(rehearsal: Rehearsal, asked: GatewayAsked) -> None:
     if asked.speed is None:
         pace = "time moves by the control door only"
     else:
-        waits = " once a client has connected" if asked.waits_for_client else ""
+        waits = " once a client asks for live data or sends an order" if asked.waits_for_client else ""
         pace = f"from {hours.local(market.now()):%H:%M:%S} on at {asked.speed:g} times real time{waits}"
     say = aside().print
     say(

@@ -61,6 +61,11 @@ class MarketDataDesk:
         self._history.kept.forget(client)
         self._quotes.forget(client)
 
+    def streams_to(self, client: ConnectedClient) -> bool:
+        """Whether a client is sent live data of any kind."""
+        kinds = (self._live_bars.subscriptions, self._history.kept, self._quotes.subscriptions)
+        return any(known is client for kind in kinds for _, known, _ in kind)
+
     def _deliver(self, bar: Bar) -> None:
         symbol = bar.symbol
         if self._live_bars.subscriptions.to(symbol) or self._quotes.subscriptions.to(symbol):
