@@ -1,11 +1,12 @@
-"""What comparisons with the broker found and did, written: their own rows, what was made elsewhere, and locks."""
+"""What comparisons with the broker found and did, written: their own rows, what was made elsewhere, locks
+and balances."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from storage.connection import Connection
 from storage.fact_table import exact
-from storage.facts import DISCREPANCIES, EXTERNAL_FILLS, EXTERNAL_ORDERS, RECONCILIATIONS, REPAIRS
+from storage.facts import ACCOUNT_BALANCES, DISCREPANCIES, EXTERNAL_FILLS, EXTERNAL_ORDERS, RECONCILIATIONS, REPAIRS
 from trading.differences import ExternalFill, InstrumentLock, Reconciliation
 from trading.orders import CLAIMED, Fill
 from trading.ports import LedgerEntries
@@ -26,6 +27,9 @@ def write_comparisons(connection: Connection, entries: LedgerEntries) -> None:
         )
     for lock in entries.locks:
         _lock(connection, lock)
+    # Of a figure that was told twice at one moment the later word counts.
+    read = {(it.account, it.session_id, it.read_at, it.balance.tag, it.balance.currency): it for it in entries.balances}
+    ACCOUNT_BALANCES.write(connection, "", read.values(), absorb=True)
     if entries.reconciliations:
         [(newest,)] = connection.rows("SELECT coalesce(max(reconciliation_id), 0) FROM reconciliations")
         for number, reconciliation in enumerate(entries.reconciliations, newest + 1):

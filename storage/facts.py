@@ -10,6 +10,7 @@ import pyarrow as pa
 from storage.columns import MOMENT, MONEY
 from storage.connection import Connection
 from storage.fact_table import COUNT, FLAG, LARGE_MONEY, MARKS, NUMBER, TEXT, FactTable, exact, exact_or_none
+from trading.account_balances import BalanceReading
 from trading.bars import Bar
 from trading.decisions import DataFinding, Decision, EquityPoint, Halt, PositionSnapshot, RiskCheck
 from trading.differences import Discrepancy, ExternalFill, ExternalOrder, Reconciliation, Repair
@@ -439,6 +440,20 @@ EXTERNAL_FILLS: FactTable[tuple[ExternalFill, datetime | None]] = FactTable(
         it[0].seen_at,
         it[1],
     ),
+)
+
+ACCOUNT_BALANCES: FactTable[BalanceReading] = FactTable(
+    "account_balances",
+    {"account": TEXT, "session_id": TEXT, "read_at": MOMENT, "tag": TEXT, "currency": TEXT, "amount": LARGE_MONEY},
+    lambda _, it: (
+        it.account,
+        it.session_id,
+        it.read_at,
+        it.balance.tag,
+        it.balance.currency,
+        exact(it.balance.amount),
+    ),
+    restated=("amount",),
 )
 
 HALTS: FactTable[Halt] = FactTable(

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from trading.account_balances import BalanceReading
 from trading.account_views import BookedPosition, BrokerView, Difference, LedgerView, Remedy
 from trading.differences import (
     Discrepancy,
@@ -108,7 +109,7 @@ class Reconciler:
 
     def compare(self, stage: str, at: datetime) -> Reconciliation:
         """What differs now. Changes and records nothing, and neither locks nor unlocks anything."""
-        found = tuple(difference.discrepancy for difference in self._find(at))
+        found = tuple(difference.discrepancy for difference in self._find(at)[0])
         return Reconciliation(self.account, self._session_id, at, stage, found, (), found)
 
     def reconcile(self, stage: str, at: datetime, claim: Collection[str] = ()) -> Reconciliation:
@@ -117,8 +118,11 @@ class Reconciler:
         ``stage`` is open, scheduled, reconnect, close or manual. In the symbols to ``claim``, trades made elsewhere
         become fills of the book. Raises ``BrokerUnavailable`` with nothing done, ``StoreError`` with nothing written.
         """
-        differences = self._find(at)
+        differences, theirs = self._find(at)
         entries = LedgerEntries()
+        entries.balances += [
+            BalanceReading(self.account, self._session_id, at, balance) for balance in theirs.account.balances
+        ]
         repairs = [
             Repair(one.discrepancy.kind, one.discrepancy.subject, _done(one.remedy))
             for one in differences
@@ -141,8 +145,8 @@ class Reconciler:
 
     # Asking
 
-    def _find(self, at: datetime) -> list[Difference]:
-        """Every difference; orders that are over are looked up too where a position is not explained without them."""
+    def _find(self, at: datetime) -> tuple[list[Difference], BrokerView]:
+        """Every difference, and what the broker said; orders that are over are looked up too where a position is not explained without them."""
         fills = self._ledger.fills(self.account)
         open_orders = self._orders.get_open_orders()
         theirs = self._ask(open_orders, at)
@@ -154,7 +158,7 @@ class Reconciler:
             theirs = replace(theirs, looked_up={**theirs.looked_up, **self._look_up(over)})
             ours = replace(ours, orders={**ours.orders, **over})
             found = find_differences(ours, theirs, self._settings.reconciliation)
-        return self._compare_book(fills) + found
+        return self._compare_book(fills) + found, theirs
 
     def _ask(self, open_orders: Mapping[str, OpenOrder], at: datetime) -> BrokerView:
         """Everything the broker says, of one moment as well as that can be had: until two answers agree."""

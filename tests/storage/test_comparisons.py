@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from storage.store import Store
+from trading.account_balances import Balance, BalanceReading, BalanceTag
 from trading.differences import (
     GONE,
     Discrepancy,
@@ -173,3 +174,36 @@ def test_nonsense_for_arguments_does_not_get_in(store: Store, book: Any) -> None
         ask(store, book, "r1", arguments="{not json")
     assert isinstance(raised.value.__cause__, duckdb.Error)
     assert store.ledger.requests() == []
+
+
+def test_balances_are_kept_by_comparison_tag_and_currency(store: Store, book: Any) -> None:
+    def read(
+        tag: BalanceTag, currency: str, amount: str, minute: int = 0, session: str = book.session
+    ) -> BalanceReading:
+        return BalanceReading("paper", session, book.at(minute), Balance(tag, currency, Decimal(amount)))
+
+    told = [
+        read(BalanceTag.CASH, "USD", "1000"),
+        read(BalanceTag.CASH, "EUR", "-12.50"),
+        read(BalanceTag.BUYING_POWER, "USD", "4000"),
+        read(BalanceTag.CASH, "USD", "990", minute=1),
+        read(BalanceTag.CASH, "USD", "980", session=""),
+    ]
+    for _ in range(2):
+        commit(store, book, balances=told)
+    commit(store, book, balances=[read(BalanceTag.CASH, "EUR", "-12.40"), read(BalanceTag.CASH, "EUR", "-12.30")])
+    assert store.connection.rows(
+        "SELECT session_id <> '', tag, currency, amount FROM account_balances"
+        " ORDER BY session_id DESC, read_at, tag, currency"
+    ) == [
+        (True, "buying_power", "USD", Decimal(4000)),
+        (True, "cash", "EUR", Decimal("-12.30")),
+        (True, "cash", "USD", Decimal(1000)),
+        (True, "cash", "USD", Decimal(990)),
+        (False, "cash", "USD", Decimal(980)),
+    ]
+
+
+def test_a_balance_that_is_no_amount_is_none() -> None:
+    with pytest.raises(ValueError, match="Infinity is not an amount"):
+        Balance(BalanceTag.NET_LIQUIDATION, "USD", Decimal("Infinity"))

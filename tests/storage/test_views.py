@@ -36,7 +36,7 @@ def test_every_documented_view_answers_on_an_empty_ledger(store: Store, view: st
     ["sessions", "bars", "session_bars", "decisions", "risk_checks", "orders", "order_events", "fills", "equity", "position_snapshots",
      "data_findings", "reconciliations", "discrepancies", "halts", "policies", "order_amendments", "superseded_fills", "repairs",
      "external_orders", "external_fills", "instrument_locks", "session_leases", "operator_requests",
-     "stops", "stop_steps", "limit_changes"],
+     "stops", "stop_steps", "limit_changes", "account_balances", "restatements"],
 )  # fmt: skip
 def test_every_documented_table_says_what_it_holds(store: Store, table: str) -> None:
     assert store.connection.rows(f"SELECT * FROM {table}") == []
