@@ -4,7 +4,7 @@ The rule: ``fills`` holds exactly the fills that count. A correction takes the b
 first in, first out goes on as it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,10 +19,13 @@ from trading.orders import INFERRED, Fill
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What became of arriving fills. ``new`` are those that were booked now, with their numbers."""
+    """What became of arriving fills. ``new`` are those that were booked now, with their numbers; ``bookings`` are the numbers
+    of all that changed, by lineage.
+    """
 
     changes: Sequence[FillChange] = ()
     new: Sequence[tuple[int, Fill]] = field(default=())
+    bookings: Mapping[str, int] = field(default_factory=dict)
 
 
 def book_fills(connection: Connection, session_id: str, fills: Sequence[Fill]) -> Booked:
@@ -40,7 +43,7 @@ def book_fills(connection: Connection, session_id: str, fills: Sequence[Fill]) -
             bookings[change.after.execution.lineage] = newest
             new.append((newest, change.after))
     _write(connection, session_id, dict(_by_exec_id(known)), book, bookings, changes)
-    return Booked(changes, new)
+    return Booked(changes, new, bookings)
 
 
 def book_all(connection: Connection, session_id: str, fills: Sequence[Fill]) -> Booked:

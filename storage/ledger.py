@@ -46,6 +46,8 @@ from storage.reading import (
     utc,
 )
 from storage.replay_blocks import write_blocks
+from storage.restatements import begin_anew
+from storage.settling import settle
 from trading.decisions import Decision, Halt, PolicyState
 from trading.differences import GONE, ExternalFill, ExternalOrder, InstrumentLock
 from trading.errors import StoreError
@@ -73,6 +75,7 @@ class DuckLedger:
     def open_session(self, record: SessionRecord) -> None:
         """Write a new session, or set one that stopped or was refused to what ``record`` says."""
         with self._writing():
+            begin_anew(self._connection, record)
             write_sessions(self._connection, [record])
 
     def commit(self, session_id: str, entries: LedgerEntries, last_bar_time: datetime | None = None) -> None:
@@ -135,8 +138,10 @@ class DuckLedger:
         write_blocks(connection, entries.blocks, {} if entries.equity else entries.marks, absorb)
 
     def close_session(self, session_id: str, state: SessionState, ended_at: datetime, reason: str) -> None:
-        """Write the session's end."""
+        """Write the session's end, with what it booked after its last bar."""
+        record = self.find_session(session_id)
         with self._writing():
+            settle(self._connection, session_id, None if record is None else self.opening_cash(record.account))
             self._connection.execute(
                 "UPDATE sessions SET state = ?, ended_at = ?, reason = ? WHERE session_id = ?",
                 [state, ended_at, reason, session_id],

@@ -12,6 +12,7 @@ from storage.facts import ORDER_AMENDMENTS, ORDER_EVENTS, ORDERS
 from storage.fill_booking import book_all, book_fills
 from storage.order_standing import NOT_SENT, advance, save, shares_filled, standing_of
 from storage.reading import amendment_of
+from storage.restating import days_to_restate
 from trading.orders import Fill, OrderAmendment, OrderEvent, OrderStatus, status_with_fills
 from trading.ports import LedgerEntries
 
@@ -31,7 +32,10 @@ def write_orders(
     events = _new_events(connection, entries.order_events) if absorb else entries.order_events
     taking_up = _new_events(connection, entries.reopened) if absorb else entries.reopened
     reopened = {event.client_order_id: event.status for event in taking_up}
+    restated = () if finished else days_to_restate(connection, entries.fills)
     booked = (book_all if finished else book_fills)(connection, session_id, entries.fills)
+    for days in restated:
+        days.write(booked)
     filled = shares_filled(booked.changes)
     intents = {intent.client_order_id: intent for intent in entries.intents}
     touched = {event.client_order_id for event in events} | filled.keys() | reopened.keys()

@@ -268,7 +268,9 @@ def summary_of(connection: Connection, session_id: str) -> SessionSummary | None
 
 
 def _notes_of(connection: Connection, session_id: str) -> tuple[str, ...]:
-    """What a person should know of the session besides its figures: halts that people set, stops, and alarms."""
+    """What a person should know of the session besides its figures: halts that people set, stops, alarms, what its figures
+    were before they were restated, and what they still wait for.
+    """
     found = connection.rows(
         """
         SELECT 'halted ' || scope || ': ' || reason AS note, halted_at AS moment
@@ -279,6 +281,22 @@ def _notes_of(connection: Connection, session_id: str) -> tuple[str, ...]:
         UNION ALL
         SELECT 'alarm: ' || reason, bar_time
         FROM risk_checks WHERE session_id = $1 AND verdict = 'ALARM'
+        UNION ALL
+        SELECT
+            'restated after it was closed (' || string_agg(DISTINCT what, ', ' ORDER BY what) || '): realized P&L was '
+            || printf('%.2f', arg_min(realized_pnl_before, number)) || ' and is ' || printf('%.2f', arg_max(realized_pnl_after, number))
+            || ', commissions were ' || printf('%.2f', arg_min(commissions_before, number)) || ' and are '
+            || printf('%.2f', arg_max(commissions_after, number)),
+            max(restated_at)
+        FROM restatements
+        WHERE session_id = $1 AND what <> 'after the last bar' AND (
+            fill_session_id = session_id OR ending_equity_change <> 0 OR realized_pnl_before <> realized_pnl_after
+        )
+        HAVING count(*) > 0
+        UNION ALL
+        SELECT count(*) || if(count(*) = 1, ' fill has', ' fills have') || ' no commission yet: it counts 0 until the broker tells it', 'infinity'
+        FROM fills WHERE session_id = $1 AND commission IS NULL
+        HAVING count(*) > 0
         ORDER BY moment, note
         """,
         [session_id],

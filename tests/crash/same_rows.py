@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from truths import Rows
 
-WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied_at", "superseded_at"})
+WALL_CLOCK_COLUMNS = frozenset({"started_at", "ended_at", "latency_ms", "applied_at", "superseded_at", "restated_at"})
 """When things happened on the wall, and how long they took: no two runs share them."""
 
 COUNTS_OF_TRIES = frozenset({"attempts"})

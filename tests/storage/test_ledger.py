@@ -361,10 +361,14 @@ def test_a_halt_ends_by_itself_when_it_expires(store: Store, book: Any) -> None:
 
 
 def test_the_summary_says_what_the_facts_say(store: Store, book: Any, next_day: Any) -> None:
+    earlier = [book.fill(Side.BUY, 100, "10"), book.fill(Side.SELL, 100, "12.52", minute=5)]
+    store.ledger.commit(book.session, LedgerEntries(fills=earlier))
     store.ledger.open_session(next_day.record(equity="100000", realized="250"))
     entries = everything(next_day)
+    lost = [next_day.fill(side, 10, price, symbol="QQQ") for side, price in ((Side.BUY, "100"), (Side.SELL, "96.20"))]
+    entries.fills = [*lost, *entries.fills]
     # Cumulative figures of the account: 250 were realized on earlier days, 40 of today's loss are realized.
-    entries.equity = [next_day.worth(1, "89949", "10050", realized="210", unrealized="-1")]
+    entries.equity = [next_day.worth(1, "89909", "10050", realized="210", unrealized="-1")]
     store.ledger.commit(next_day.session, entries, next_day.at(1))
     found = Discrepancy("position", "SPY", "100", "0", "ask again")
     for stage in ("before", "after"):
@@ -378,9 +382,9 @@ def test_the_summary_says_what_the_facts_say(store: Store, book: Any, next_day: 
         )
     store.ledger.close_session(next_day.session, SessionState.STOPPED, next_day.at(3), "daily loss")
     summary = store.ledger.summary(next_day.session)
-    assert (summary.bars, summary.decisions, summary.orders, summary.fills) == (1, 1, 1, 1)
+    assert (summary.bars, summary.decisions, summary.orders, summary.fills) == (1, 1, 1, 3)
     assert (summary.realized_pnl, summary.unrealized_pnl) == (Decimal("-40"), Decimal("-1"))
-    assert (summary.commissions, summary.equity) == (Decimal("1"), Decimal("99999"))
+    assert (summary.commissions, summary.equity) == (Decimal("3"), Decimal("99959"))
     assert (summary.halted, summary.discrepancies, summary.reason) == (True, 1, "daily loss")
     assert summary.state is SessionState.STOPPED
     with pytest.raises(StoreError, match="no session"):
