@@ -12,12 +12,13 @@ from trading.bars import Bar, BarSlice
 from trading.brokers.paper_change import PaperChange
 from trading.brokers.paper_commission import commission_of
 from trading.brokers.paper_fill_rules import ON_CLOSE, judge
-from trading.brokers.paper_order import OrderPrices, PaperOrder
+from trading.brokers.paper_order import PaperOrder
 from trading.errors import OrderRefused
 from trading.money import ZERO
-from trading.orders import Execution, OrderIntent, OrderStatus, OrderType, Side
+from trading.orders import Execution, OrderStatus, Side
 from trading.ports import OrderReport
 from trading.rehearsal_gateway.account_book import AccountBook
+from trading.rehearsal_gateway.booked_terms import amended_order, intent_of
 from trading.rehearsal_gateway.faults import Fault
 from trading.rehearsal_gateway.gateway_book import Changes, GatewayBook
 from trading.rehearsal_gateway.gateway_execution import GatewayExecution
@@ -28,7 +29,6 @@ from trading.rehearsal_gateway.order_news import OrderNews
 from trading.rehearsal_gateway.order_ticket import OrderTicket
 from trading.settings import PaperSettings
 
-_AN_INSTANT = timedelta(microseconds=1)
 _CANCELS_ALL = 1
 """The type of a group whose first fill cancels the others in whole."""
 
@@ -95,7 +95,7 @@ class OrderDesk:
             return rejected("The order is inactive and cannot be changed")
         account = self._book.account_of(order)
         change = PaperChange(account.paper.orders)
-        amended = self._amended(booked, ticket, terms)
+        amended = amended_order(booked, ticket, terms, self._market.now(), self._market.last_price(booked.terms.symbol))
         if amended.remaining:
             change.put(amended)
         else:
@@ -259,7 +259,7 @@ class OrderDesk:
         if isinstance(terms, Refusal):
             return terms
         account = self._book.account_of(order)
-        intent = self._intent(order, terms)
+        intent = intent_of(order, terms, self._market.now(), self._market.last_price(order.instrument.symbol))
         if isinstance(intent, Refusal):
             return intent
         try:
@@ -268,50 +268,6 @@ class OrderDesk:
             return rejected(str(refused))
         self._book.put(order.at_stage(Stage.BOOKED), changes)
         return None
-
-    def _intent(self, order: GatewayOrder, terms: Terms) -> OrderIntent | Refusal:
-        now, ticket = self._market.now(), order.ticket
-        side = Side.BUY if ticket.action == "BUY" else Side.SELL
-        price = self._market.last_price(order.instrument.symbol)
-        if terms.order_type is OrderType.TRAILING_STOP:
-            price = _followed_price(ticket, terms, side) or price
-            if price is None and not order.parent:
-                return rejected("There is no price yet that a trailing stop could follow")
-        return OrderIntent(
-            order.book_id,
-            "",
-            order.account,
-            # An order trades with bars that begin at or after the moment at which it came.
-            now - _AN_INSTANT,
-            order.instrument.symbol,
-            side,
-            int(ticket.quantity),
-            price or terms.limit_price or terms.stop_price or Decimal(1),
-            now,
-            terms.order_type,
-            terms.time_in_force,
-            terms.limit_price,
-            terms.stop_price,
-            str(order.parent) if order.parent else None,
-            ticket.oca_group or None,
-            terms.trail_amount,
-            terms.trail_fraction,
-        )
-
-    def _amended(self, booked: PaperOrder, ticket: OrderTicket, terms: Terms) -> PaperOrder:
-        agreed = replace(booked.terms, order_type=terms.order_type, time_in_force=terms.time_in_force)
-        best = booked.best_price
-        if terms.order_type is OrderType.TRAILING_STOP:
-            best = _followed_price(ticket, terms, agreed.side) or best or self._market.last_price(agreed.symbol)
-        return replace(
-            booked,
-            terms=agreed,
-            quantity=max(int(ticket.quantity), booked.filled),
-            prices=OrderPrices(terms.limit_price, terms.stop_price, terms.trail_amount, terms.trail_fraction),
-            works_after=max(booked.works_after, self._market.now() - _AN_INSTANT),
-            best_price=best if terms.order_type is OrderType.TRAILING_STOP else None,
-            amendments=booked.amendments + 1,
-        )
 
     def _settle(self, account: AccountBook, change: PaperChange, details: dict[str, str] | None = None) -> None:
         """Let a change of an account count, write it down, and tell it."""
@@ -376,16 +332,3 @@ class OrderDesk:
 
     def _date(self, moment: datetime) -> int:
         return moment.astimezone(self._market.exchange_zone).date().toordinal()
-
-
-def _followed_price(ticket: OrderTicket, terms: Terms, side: Side) -> Decimal | None:
-    """The price that a trailing stop has followed so far, where the client has said where its stop stands."""
-    stop = ticket.trail_stop_price
-    if stop is None or stop <= 0:
-        return None
-    if terms.trail_amount is not None:
-        return max(stop - side.sign * terms.trail_amount, _AN_AMOUNT)
-    return stop / (1 + side.sign * (terms.trail_fraction or ZERO))
-
-
-_AN_AMOUNT = Decimal("0.000001")

@@ -1,28 +1,23 @@
-"""Answers what clients ask about orders, and lets the faults of the script spoil it."""
+"""Takes orders, changes and cancels from clients, and lets the faults of the script spoil it."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from datetime import date, datetime
 from decimal import Decimal
 
-from trading.brokers.paper_commission import commission_of
-from trading.money import ZERO
-from trading.rehearsal_gateway.connected_client import NO_REQUEST, ConnectedClient, Handler
-from trading.rehearsal_gateway.execution_filter import read_filter
+from trading.rehearsal_gateway.connected_client import ConnectedClient, Handler
 from trading.rehearsal_gateway.fault_actions import ON_ORDERS, FaultActions
 from trading.rehearsal_gateway.faults import Fault
 from trading.rehearsal_gateway.gateway_book import GatewayBook
 from trading.rehearsal_gateway.gateway_execution import GatewayExecution
 from trading.rehearsal_gateway.gateway_order import GatewayOrder, Identity, Stage, TwsStatus
-from trading.rehearsal_gateway.gateway_settings import ExecutionTimes, GatewaySettings
-from trading.rehearsal_gateway.margins import Margins
+from trading.rehearsal_gateway.gateway_settings import GatewaySettings
 from trading.rehearsal_gateway.market_port import Instrument, Market
 from trading.rehearsal_gateway.message_kinds import Incoming
-from trading.rehearsal_gateway.order_checks import Refusal, Terms, rejected, terms_of
+from trading.rehearsal_gateway.order_acceptance import OrderAcceptance
+from trading.rehearsal_gateway.order_checks import Refusal, terms_of
 from trading.rehearsal_gateway.order_desk import OrderDesk
-from trading.rehearsal_gateway.order_messages import time_text
 from trading.rehearsal_gateway.order_news import OrderNews
 from trading.rehearsal_gateway.order_ticket import OrderTicket, read_ticket
 from trading.rehearsal_gateway.wire import FieldReader
@@ -33,7 +28,7 @@ _PRESET_DAY = (10349, "Order TIF was set to DAY based on order preset.")
 
 
 class OrderRequests:
-    """The handlers of messages about orders. ``faults`` spoil what they are told to."""
+    """The handlers of messages that make, change or cancel orders. ``faults`` spoil what they are told to."""
 
     def __init__(
         self,
@@ -48,18 +43,13 @@ class OrderRequests:
         self._book = book
         self._market = market
         self._news = news
-        self._settings = settings
+        self._acceptance = OrderAcceptance(book, market, settings)
         self._faults = faults
         desk.fill_faults = self._faults_of_a_fill
         self.handlers: Mapping[int, Handler] = {
             Incoming.placeOrder: self._place,
             Incoming.cancelOrder: self._cancel,
             Incoming.reqGlobalCancel: self._cancel_all,
-            Incoming.reqOpenOrders: self._tell_own_orders,
-            Incoming.reqAllOpenOrders: self._tell_all_orders,
-            Incoming.reqAutoOpenOrders: self._bind_orders,
-            Incoming.reqCompletedOrders: self._tell_completed,
-            Incoming.reqExecutions: self._tell_executions,
         }
 
     # Orders
@@ -67,7 +57,7 @@ class OrderRequests:
     def _place(self, client: ConnectedClient, fields: FieldReader) -> None:
         ticket = read_ticket(fields)
         known = self._book.find(client.client_id, ticket.order_id)
-        instrument = self._instrument(ticket)
+        instrument = self._acceptance.instrument_of(ticket)
         symbol = ticket.contract.symbol if instrument is None else instrument.symbol
         if ticket.what_if:
             self._answer_what_if(client, ticket, instrument)
@@ -100,7 +90,7 @@ class OrderRequests:
             text = "The price does not conform to the minimum price variation for this contract."
             self._news.error(identity, 110, text)
             return
-        found = self._checked(client, ticket, instrument)
+        found = self._acceptance.checked(client.client_id, ticket, instrument)
         if isinstance(found, Refusal) and not found.is_told_inactive:
             self._news.error(identity, found.code, found.text)
             return
@@ -141,7 +131,7 @@ class OrderRequests:
             self._news.error(identity, *_PRESET_DAY)
         waits = not self._book.is_open and ticket.transmit and not identity.is_by_hand
         if waits or "warn_399" in faults:
-            self._news.error(identity, 399, self._waiting(ticket, order.instrument))
+            self._news.error(identity, 399, self._acceptance.waiting(ticket, order.instrument))
         if "lie_cancelled_10349" in faults:
             self._news.error(identity, *_PRESET_DAY)
             standing = self._book.standing(self._book.orders[identity.perm_id])
@@ -171,7 +161,7 @@ class OrderRequests:
         if refusal is not None:
             self._news.error(order.identity, refusal.code, refusal.text)
         elif "warn_399" in faults:
-            self._news.error(order.identity, 399, self._waiting(ticket, order.instrument))
+            self._news.error(order.identity, 399, self._acceptance.waiting(ticket, order.instrument))
 
     def _cancel(self, client: ConnectedClient, fields: FieldReader) -> None:
         order_id = fields.integer()
@@ -202,83 +192,10 @@ class OrderRequests:
             if self._book.orders[order.identity.perm_id].ended_at is None:
                 self._desk.cancel(self._book.orders[order.identity.perm_id])
 
-    # Questions
-
-    def _tell_own_orders(self, client: ConnectedClient, fields: FieldReader) -> None:
-        # Orders made by hand carry client id 0, whose client sees them as its own.
-        self._tell_orders(client, [one for one in self._book.working() if one.identity.client_id == client.client_id])
-
-    def _tell_all_orders(self, client: ConnectedClient, fields: FieldReader) -> None:
-        self._tell_orders(client, list(self._book.working()))
-
-    def _tell_orders(self, client: ConnectedClient, orders: Sequence[GatewayOrder]) -> None:
-        for order in orders:
-            self._news.answer_open(client, order)
-        if "open_orders_never_end" not in client.spoilt:
-            client.send(53, 1)
-
-    def _bind_orders(self, client: ConnectedClient, fields: FieldReader) -> None:
-        if client.client_id != 0:
-            text = "Error validating request.-'cd' : cause - Only the default client (i.e. 0) can auto bind orders"
-            client.error(NO_REQUEST, 321, text)
-
-    def _tell_completed(self, client: ConnectedClient, fields: FieldReader) -> None:
-        is_api_only = fields.flag()
-        for order in self._book.orders.values():
-            if order.ended_at is None or self._day(order.ended_at) != self._day(self._market.now()):
-                continue
-            if not (is_api_only and order.identity.is_by_hand):
-                self._news.answer_completed(client, order)
-        client.send(102)
-
-    def _tell_executions(self, client: ConnectedClient, fields: FieldReader) -> None:
-        request_id = fields.integer()
-        asked = read_filter(fields, self._market.exchange_zone)
-        today = self._day(self._market.now())
-        for execution in self._book.executions():
-            if self._day(execution.executed_at) == today and asked.fits(execution):
-                self._news.answer_execution(client, execution, request_id)
-        if "executions_never_end" not in client.spoilt:
-            client.send(55, 1, request_id)
-
-    # What an order has to be
-
-    def _checked(self, client: ConnectedClient, ticket: OrderTicket, instrument: Instrument | None) -> Terms | Refusal:
-        """The order in our words, or the first reason why it is none."""
-        contract, accounts = ticket.contract, self._book.accounts
-        if instrument is None:
-            return Refusal(200, "No security definition has been found for the request")
-        if not contract.exchange:
-            return Refusal(321, "Error validating request.-'bX' : cause - Missing order exchange")
-        if contract.exchange != "SMART":
-            return Refusal(
-                10311,
-                f"This order will be directly routed to {contract.exchange}. Direct routed orders may result in higher trade "
-                "fees. Restriction is specified in Precautionary Settings of Global Configuration/API.",
-            )
-        if not ticket.account and len(accounts) > 1:
-            return Refusal(435, "You must specify an account.")
-        if ticket.account and ticket.account not in accounts:
-            return Refusal(321, f"Error validating request.-'bX' : cause - Invalid account code '{ticket.account}'")
-        if self._book.others_order(client.client_id, ticket.order_id) is not None:
-            return Refusal(103, "Duplicate order id")
-        parent = self._book.find(client.client_id, ticket.parent_id) if ticket.parent_id else None
-        if ticket.parent_id and parent is None:
-            return Refusal(135, f"Can't find order with id ={ticket.parent_id}")
-        terms = terms_of(ticket, instrument)
-        if isinstance(terms, Refusal) or parent is not None:
-            return terms
-        margins = self._margins(ticket, instrument)
-        if margins.margin_after > max(margins.margin_before, margins.equity):
-            return rejected(
-                "YOUR ORDER IS NOT ACCEPTED. IN ORDER TO OBTAIN THE DESIRED POSITION YOUR EQUITY WITH LOAN VALUE "
-                f"[{margins.equity:.2f} {self._settings.currency}] MUST EXCEED THE INITIAL MARGIN "
-                f"[{margins.margin_after:.2f} {self._settings.currency}]"
-            )
-        return terms
+    # What would be
 
     def _answer_what_if(self, client: ConnectedClient, ticket: OrderTicket, instrument: Instrument | None) -> None:
-        found = self._checked(client, ticket, instrument)
+        found = self._acceptance.checked(client.client_id, ticket, instrument)
         if isinstance(found, Refusal) or instrument is None:
             code, text = (found.code, found.text) if isinstance(found, Refusal) else (200, "")
             client.error(ticket.order_id, code, text)
@@ -286,41 +203,7 @@ class OrderRequests:
         account = ticket.account or next(iter(self._book.accounts))
         identity = Identity(0, client.client_id, ticket.order_id)
         order = GatewayOrder(identity, account, instrument, ticket, Stage.HELD, self._market.now())
-        self._news.what_if(client, order, self._margins(ticket, instrument))
-
-    def _margins(self, ticket: OrderTicket, instrument: Instrument) -> Margins:
-        account = self._book.accounts[ticket.account or next(iter(self._book.accounts))]
-        price_of = self._market.last_price
-        shares = int(ticket.quantity)
-        price = price_of(instrument.symbol) or ticket.limit_price or ticket.aux_price or ZERO
-        commission = commission_of(self._settings.paper, shares, shares * price)
-        change = shares if ticket.action == "BUY" else -shares
-        return account.margins_with(
-            instrument.symbol,
-            change,
-            commission,
-            lambda one: price_of(one) or (price if one == instrument.symbol else None),
-        )
-
-    def _instrument(self, ticket: OrderTicket) -> Instrument | None:
-        contract = ticket.contract
-        found = (
-            self._market.instrument_of(contract.con_id) if contract.con_id else self._market.instrument(contract.symbol)
-        )
-        if found is None or contract.sec_type not in ("", found.sec_type):
-            return None
-        return found if contract.currency in ("", found.currency) else None
-
-    def _waiting(self, ticket: OrderTicket, instrument: Instrument) -> str:
-        """What warning 399 says of an order that waits for the open."""
-        order = f"{ticket.action} {ticket.quantity:f} {instrument.symbol} {instrument.primary_exchange}"
-        now = self._market.now()
-        hours = self._market.hours(now)
-        if hours is None or now >= hours.closes_at:
-            return f"Order Message:\n{order}\nWarning: your order will not be placed at the exchange before the next session"
-        opens = time_text(hours.opens_at, ExecutionTimes.ZONED, self._settings.time_zone)
-        opens = f"{opens[:4]}-{opens[4:6]}-{opens[6:]}"
-        return f"Order Message:\n{order}\nWarning: your order will not be placed at the exchange until {opens}"
+        self._news.what_if(client, order, self._acceptance.margins(ticket, instrument))
 
     # Faults
 
@@ -355,9 +238,6 @@ class OrderRequests:
         if parent is None:
             return 0
         return 2 + sum(one.parent == parent.identity.perm_id for one in self._book.orders.values())
-
-    def _day(self, moment: datetime) -> date:
-        return moment.astimezone(self._market.exchange_zone).date()
 
 
 def _concerns_leg(leg: int) -> Callable[[Fault], bool]:

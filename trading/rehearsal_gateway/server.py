@@ -20,6 +20,7 @@ from trading.rehearsal_gateway.message_kinds import VERSIONED, WITHOUT_REQUEST_I
 from trading.rehearsal_gateway.message_pace import MessagePace
 from trading.rehearsal_gateway.order_desk import OrderDesk
 from trading.rehearsal_gateway.order_news import OrderNews
+from trading.rehearsal_gateway.order_questions import OrderQuestions
 from trading.rehearsal_gateway.order_requests import OrderRequests
 from trading.rehearsal_gateway.state_file import StateFile
 from trading.rehearsal_gateway.wire import FieldReader, NotUnderstood, fields_of, frame, read_frame
@@ -71,6 +72,7 @@ class RehearsalGateway:
             Incoming.reqCurrentTime: lambda client, _: client.send(49, 1, int(market.now().timestamp())),
             Incoming.reqManagedAccts: lambda client, _: self._tell_accounts(client),
             Incoming.setServerLogLevel: lambda _client, _: None,
+            **OrderQuestions(self.book, market, news).handlers,
             **OrderRequests(self.desk, self.book, market, news, settings, self.faults).handlers,
             **self._accounts.handlers,
             **({} if data is None else data.handlers),

@@ -289,3 +289,75 @@ def test_a_file_that_is_held_or_foreign_is_refused(tmp_path: Path) -> None:
     for other in (foreign, tmp_path / "text"):
         with pytest.raises(StoreError):
             StateFile(other)
+
+
+def test_accounts_are_told_by_request_until_they_are_cancelled(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        raw = await there.connect_raw(client_id=2)
+        await raw.until(9)
+
+        async def asked(*fields: Any, until: int) -> list[list[str]]:
+            await raw.send(*fields)
+            return [message for message in await raw.until(until) if message[0] != "4"]
+
+        values = await asked(76, 1, 11, "DU1234567", "", False, until=74)
+        assert ["73", "1", "11", "DU1234567", "", "TotalCashBalance", "1000000.00", "BASE"] in values
+        assert values[-1] == ["74", "1", "11"]
+        summary = await asked(62, 1, 12, "All", "NetLiquidation,AccountType", until=64)
+        assert sorted(message[4:] for message in summary[:-1]) == [
+            ["AccountType", "INDIVIDUAL", ""],
+            ["NetLiquidation", "1000000.00", "USD"],
+        ]
+        ledger = await asked(62, 1, 13, "DU1234567", "$LEDGER:USD", until=64)
+        assert {message[6] for message in ledger[:-1]} == {"USD"}
+        assert await asked(74, 1, 14, "DU1234567", "", until=72) == [["72", "1", "14"]]
+        con_id = there.market.instrument("SPY").con_id
+        [single] = await asked(94, 15, "DU1234567", "", con_id, until=95)
+        assert single == ["95", "15", "0", "0", "0", "0", "0"]
+        # A third summary is one too many, an unknown account none.
+        await raw.send(62, 1, 16, "All", "NetLiquidation")
+        await raw.send(74, 1, 17, "DU9", "")
+        await raw.send(6, 2, True, "DU9")
+        errors = [await raw.next() for _ in range(3)]
+        assert [error[2:4] for error in errors] == [["16", "322"], ["17", "321"], ["-1", "321"]]
+
+        client.place(MarketOrder("BUY", 100, tif="DAY"))
+        await there.asked()
+        await there.flat("100")
+        told = [*await raw.until(95), *await asked(49, 1, until=49)]
+        held = [message for message in told if message[0] == "71"]
+        assert [(message[2], message[15], message[16]) for message in held] == [("14", "100", "100.01")]
+        assert [message[2:] for message in told if message[0] == "95"][-1] == ["100", "-1", "-1", "0", "10000"]
+        assert {message[2] for message in told if message[0] in ("63", "73")} == {"11", "12", "13"}
+        for kind, number in ((77, 11), (63, 12), (63, 13), (75, 14)):
+            await raw.send(kind, 1, number)
+        await raw.send(95, 15)
+        await asked(49, 1, until=49)
+        client.place(MarketOrder("BUY", 100, tif="DAY"))
+        await there.asked()
+        await there.flat("100")
+        assert [message[0] for message in await asked(49, 1, until=49)] == ["49"]
+
+    at_the_gateway(trade)
+
+
+def test_updates_and_positions_end_where_they_are_ended(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        client.ib.client.reqAccountUpdates(False, "")
+        client.ib.client.cancelPositions()
+        for account in client.ib.wrapper.accounts:
+            for number in range(20):
+                client.ib.client.cancelAccountUpdatesMulti(number)
+            assert account
+        client.place(MarketOrder("BUY", 100, tif="DAY"))
+        await there.asked()
+        before = client.ib.accountValues()
+        await there.flat("100")
+        await there.heard(client)
+        assert client.ib.positions() == []
+        assert client.ib.portfolio() == []
+        assert client.ib.accountValues() == before
+
+    at_the_gateway(trade)

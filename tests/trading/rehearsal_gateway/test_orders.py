@@ -1,11 +1,14 @@
 """What a client reads of its orders, over TCP: statuses, executions, refusals, in the order in which TWS tells them."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from ib_insync import IB, LimitOrder, MarketOrder, Order, Stock, StopLimitOrder, StopOrder, Trade
+
+from trading.settings import PaperSettings
 
 Run = Callable[..., None]
 SPY = Stock("SPY", "SMART", "USD")
@@ -33,6 +36,8 @@ def test_a_filled_market_order_is_told_in_the_order_of_tws(at_the_gateway: Run) 
         told = [*taken[-2:], *await raw.until(59)]
         assert [message[0] for message in told] == ["5", "3", "11", "5", "3", "5", "3", "59"]
         assert [message[2] for message in told if message[0] == "3"] == ["PreSubmitted", "Filled", "Filled"]
+        # The first openOrder that says Filled knows no commission yet, the second does.
+        assert [message.count("1.7976931348623157E308") for message in (told[3], told[5])] == [12, 11]
         execution = told[2]
         exec_id, when, account, exchange, side, shares, price = execution[14:21]
         assert (when, account, side, shares, price) == (
@@ -187,10 +192,6 @@ def test_a_group_is_cancelled_or_reduced_by_a_fill_as_its_type_says(at_the_gatew
         assert standing(placed[2][0]) == ("Submitted", 200, 800)
         assert standing(placed[2][1]) == ("PreSubmitted", 0, 1_800)
 
-    from decimal import Decimal
-
-    from trading.settings import PaperSettings
-
     at_the_gateway(trade, paper=PaperSettings(slippage_bps=Decimal(0), max_volume_fraction=Decimal("0.1")))
 
 
@@ -337,8 +338,6 @@ def test_an_order_without_time_in_force_is_for_the_day_and_says_so_as_if_it_were
 
 
 def test_an_order_before_the_open_waits_with_a_warning(at_the_gateway: Run) -> None:
-    from datetime import UTC, datetime
-
     async def trade(there: Any) -> None:
         client = await there.connect()
         placed = [
@@ -385,5 +384,81 @@ def test_a_sale_realizes_what_its_commission_report_says(at_the_gateway: Run) ->
         [position] = client.ib.positions()
         # Sold short at 101 less a third of the commission.
         assert (position.position, position.avgCost) == (-50, pytest.approx(101 - 0.333333 / 50, abs=1e-6))
+
+    at_the_gateway(trade)
+
+
+def test_an_order_held_back_is_changed_transmitted_or_cancelled(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        held = LimitOrder("BUY", 10, 90, tif="DAY", transmit=False)
+        sent = LimitOrder("BUY", 20, 91, tif="DAY", transmit=False)
+        placed = [client.place(held), client.place(sent)]
+        await there.asked()
+        sent.lmtPrice, sent.transmit = 92, True
+        client.place(sent)
+        client.ib.client.cancelOrder(held.orderId)
+        await there.asked()
+        assert [one.orderStatus.status for one in placed] == ["Cancelled", "Submitted"]
+        assert client.codes(held.orderId) == [202]
+        await there.show("95", "95", "89", "90")
+        await there.heard(client)
+        assert [standing(one) for one in placed] == [("Cancelled", 0, 10), ("Filled", 20, 0)]
+        assert placed[1].orderStatus.avgFillPrice == 92
+
+    at_the_gateway(trade)
+
+
+def test_a_quantity_of_what_has_filled_ends_an_order_as_filled(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        await there.flat("100")
+        client = await there.connect()
+        order = LimitOrder("BUY", 1_000, 100, tif="DAY")
+        placed = client.place(order)
+        await there.asked()
+        await there.show("100", "100", "100", "100", volume=4_000)
+        await there.heard(client)
+        assert standing(placed) == ("Submitted", 400, 600)
+        order.totalQuantity = 300
+        client.place(order)
+        await there.heard(client)
+        assert standing(placed) == ("Filled", 400, 0)
+        assert sum(fill.commissionReport.commission for fill in placed.fills) == pytest.approx(2.0)
+
+    at_the_gateway(trade, paper=PaperSettings(slippage_bps=Decimal(0), max_volume_fraction=Decimal("0.1")))
+
+
+def test_a_trailing_stop_may_say_where_it_stands(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        kind = {"action": "SELL", "totalQuantity": 10, "orderType": "TRAIL", "tif": "DAY"}
+        blind = client.place(Order(**kind, auxPrice=2))
+        placed = [
+            client.place(Order(**kind, auxPrice=2, trailStopPrice=97)),
+            client.place(Order(**kind, trailingPercent=2, trailStopPrice=98)),
+        ]
+        await there.asked()
+        # There has been no price that it could follow.
+        assert client.codes(blind.order.orderId) == [201]
+        # Two below 99, which rises to 99.50; two percent below 100, which stays.
+        await there.show("98.50", "99.50", "98.50", "99.50")
+        await there.show("99", "99", "97.60", "98")
+        await there.heard(client)
+        assert [standing(one)[0] for one in placed] == ["PreSubmitted", "Filled"]
+        await there.show("98", "98", "97", "97.20")
+        await there.heard(client)
+        assert [one.orderStatus.avgFillPrice for one in placed] == [97.5, 98]
+
+    at_the_gateway(trade)
+
+
+def test_an_order_that_the_close_has_passed_waits_for_another_day(at_the_gateway: Run) -> None:
+    async def trade(there: Any) -> None:
+        client = await there.connect()
+        hours = there.market.hours(there.market.now())
+        await there.market.advance_to(hours.closes_at)
+        placed = client.place(LimitOrder("BUY", 10, 95, tif="DAY"))
+        await there.heard(client)
+        assert (placed.orderStatus.status, client.codes(placed.order.orderId)) == ("PreSubmitted", [399])
 
     at_the_gateway(trade)
