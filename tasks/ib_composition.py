@@ -21,9 +21,10 @@ from trading.errors import BrokerUnavailable, ConfigurationError, RefusedToTrade
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
-from trading.interactive_brokers.doctor import GATEWAY_SETTINGS, Examined, examine
+from trading.interactive_brokers.doctor import GATEWAY_SETTINGS, examine
 from trading.interactive_brokers.episodes import Alert
 from trading.interactive_brokers.feed import IbFeed
+from trading.interactive_brokers.gateway_visit import Examined
 from trading.interactive_brokers.server_clock import ServerClock
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind

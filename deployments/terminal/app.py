@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deployments.terminal.decisions import decisions
+from deployments.terminal.doctor import doctor
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
 from deployments.terminal.gateway import gateway
@@ -46,6 +47,7 @@ app.command("rollback")(rollback)
 app.command("decisions")(decisions)
 app.command("report")(report)
 app.command("gateway")(gateway)
+app.command("doctor")(doctor)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)
 

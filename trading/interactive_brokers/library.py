@@ -147,6 +147,17 @@ class GatewayLine:
         """Ask for an order of this client to be cancelled."""
         self._ib.client.cancelOrder(order_id, "")
 
+    async def what_if(self, instrument: Instrument, order: WireOrder) -> str:
+        """The status that an order would have, which is judged and not taken; raises ``RequestFailed`` where it would be refused."""
+        contract = _contract(instrument)
+
+        def ask(number: int) -> None:
+            asked = _library_order(number, order)
+            asked.whatIf = True
+            self._ib.client.placeOrder(number, contract, asked)
+
+        return str(getattr(await self._numbered(ask, contract), "status", ""))
+
     # Questions
 
     async def open_orders(self) -> None:

@@ -1,0 +1,171 @@
+"""What a session needs of this machine and its settings, looked at one after the other. No Prefect is imported here.
+
+The rule: nothing is made or changed. A database that is not there yet is no fault.
+"""
+
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import httpx
+from packaging.requirements import Requirement
+
+from storage.door_sign import read_sign
+from storage.store import open_store
+from trading.calendar import TradingCalendar
+from trading.checks import Check, bad, ok, warn
+from trading.errors import OpenbellError, StoreBusy
+from trading.settings import Settings
+
+_LITTLE_ROOM, _HARDLY_ANY_ROOM = 2 * 1024**3, 200 * 1024**2
+_API_SECONDS = 5.0
+
+
+def machine_checks(settings: Settings, file: Path | None, now: datetime) -> Iterator[Check]:
+    """``file`` is where the settings came from, None for the defaults; ``now`` the machine's time."""
+    yield _python()
+    yield _packages()
+    yield ok("settings", f"{file} is valid" if file is not None else "no file: the defaults")
+    yield _database(settings.store.path, now)
+    yield _disk(settings.store.path)
+    yield _prefect()
+    yield _zones(settings)
+    yield _day(settings, now)
+
+
+def _python() -> Check:
+    found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if (3, 11) <= sys.version_info[:2] < (3, 14):
+        return ok("python", found)
+    return bad("python", found, "Install openbell under Python 3.11, 3.12 or 3.13.")
+
+
+def _packages() -> Check:
+    wrong = []
+    count = 0
+    for line in requires("openbell") or ():
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        count += 1
+        try:
+            found = version(wanted.name)
+        except PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(found, prereleases=True):
+            wrong.append(f"{wanted.name} {found} is not {wanted.specifier}")
+    if wrong:
+        return bad("packages", "; ".join(wrong), "Install openbell again with its constraints.txt.")
+    return ok("packages", f"all {count} are there, in versions that go together")
+
+
+def _database(path: Path, now: datetime) -> Check:
+    subject = "database"
+    if not path.exists():
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            return bad(subject, f"there is no folder {folder}", "Make it, or set store.path (--db) to another place.")
+        if not os.access(folder, os.W_OK):
+            return bad(
+                subject, f"{folder} cannot be written", "Mend its permissions, or set store.path (--db) elsewhere."
+            )
+        return ok(subject, f"{path} is not there yet: the first session makes it")
+    try:
+        with open_store(path, read_only=True) as store:
+            rows = store.connection.rows("SELECT count(*), max(started_at) FROM sessions")
+    except StoreBusy as error:
+        sign = read_sign(path)
+        who = f"process {sign.pid}, which answers questions" if sign is not None else str(error).split(";")[0]
+        return warn(
+            subject, f"{path} is held: {who}", "A session of it runs. A second one needs a database of its own (--db)."
+        )
+    except OpenbellError as error:
+        return bad(subject, str(error), "Mend what it says, or set store.path (--db) to another file.")
+    [(count, newest)] = rows
+    if newest is not None and newest > now:
+        return warn(
+            subject,
+            f"{path} has a session that was started at {newest:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M}",
+            "This machine's clock was set back, or was wrong then.",
+        )
+    return ok(subject, f"{path} opens; {count} session{'' if count == 1 else 's'}")
+
+
+def _disk(path: Path) -> Check:
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1024**3:,.1f} GB free in {folder}"
+    if free < _HARDLY_ANY_ROOM:
+        return bad("disk", found, "Make room: what cannot be written down is not traded.")
+    if free < _LITTLE_ROOM:
+        return warn("disk", found, "A session takes about 50 MB with its run history; make room in time.")
+    return ok("disk", found)
+
+
+def _prefect() -> Check:
+    address = prefect_address()
+    if address is None:
+        return ok("prefect", "no server is named: each session starts one for itself, which takes about 20 s")
+    try:
+        answer = httpx.get(f"{address.rstrip('/')}/health", timeout=_API_SECONDS)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        return bad(
+            "prefect",
+            f"{address} does not answer ({type(error).__name__}: {error})",
+            "Start the Prefect server, or unset PREFECT_API_URL so that a session starts one for itself.",
+        )
+    return ok("prefect", f"{address} answers")
+
+
+def prefect_address() -> str | None:
+    """The API that Prefect would use: of the environment, else of its active profile."""
+    named = os.environ.get("PREFECT_API_URL")
+    if named:
+        return named
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    try:
+        profiles = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+        active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
+        found = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return str(found) if found else None
+
+
+def _zones(settings: Settings) -> Check:
+    named = settings.broker.ib.timezone
+    try:
+        winter, summer = (datetime(2026, month, 1, 12, tzinfo=ZoneInfo(named)).utcoffset() for month in (1, 7))
+    except ZoneInfoNotFoundError as error:
+        return bad("time zones", str(error), "Install the package tzdata.")
+    return ok("time zones", f"{named} is known: {_hours(winter)} from UTC in winter, {_hours(summer)} in summer")
+
+
+def _hours(offset: timedelta | None) -> str:
+    return f"{(offset or timedelta()).total_seconds() / 3600:+g} h"
+
+
+def _day(settings: Settings, now: datetime) -> Check:
+    calendar = TradingCalendar(settings.session.exchange, now.date())
+    today = calendar.exchange_date(now)
+    subject, clock = "clock", f"it is {now:%Y-%m-%d %H:%M:%S} UTC"
+    if not calendar.is_session(today):
+        following = calendar.next_session_date(today)
+        return ok(
+            subject, f"{clock}; {settings.session.exchange} has no session today, the next on {following.isoformat()}"
+        )
+    hours = calendar.hours(today)
+    opens, closes = hours.local(hours.opens_at), hours.local(hours.closes_at)
+    return ok(
+        subject, f"{clock}; {settings.session.exchange} trades today, {opens:%H:%M} to {closes:%H:%M} {hours.zone.key}"
+    )
