@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class GatewayConnection:
         self._usable: GatewayLine | None = None
         self._why_not = "no connection was made yet"
         self._broker_away = False
+        self._was_let_in = False
         self._keeper: asyncio.Task[None] | None = None
         self._lost: asyncio.Event | None = None
         self._highest_order_id = 0
@@ -174,9 +176,15 @@ class GatewayConnection:
         if loop is None or self._thread is None or not self._thread.is_alive():
             work.close()
             raise BrokerUnavailable(f"{what}: the broker cannot be asked: {self._why_not}.")
-        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, loop)
+        except RuntimeError as error:  # it has ended this very moment
+            work.close()
+            raise BrokerUnavailable(f"{what}: the broker cannot be asked: {self._why_not}.") from error
         try:
             return future.result(seconds)
+        except FutureCancelled as error:
+            raise BrokerUnavailable(f"{what}: the connection was closed before the answer.") from error
         except FutureTimeout as error:
             if future.done():
                 raise
@@ -222,6 +230,7 @@ class GatewayConnection:
         finally:
             self._usable = None
             with contextlib.suppress(BaseException):
+                loop.run_until_complete(_end_all(asyncio.all_tasks(loop)))
                 loop.run_until_complete(loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
             loop.close()
@@ -259,8 +268,10 @@ class GatewayConnection:
             except (TimeoutError, BrokerUnavailable) as error:
                 self._leave_line()
                 why = str(error) or "it did not answer in time"
-                # A client that was cut a moment ago still holds the number for a little while: it is worth waiting for.
-                if not _is_about_the_number(why) or time.monotonic() + pause >= deadline:
+                # A client that was cut a moment ago still holds the number for a little while, and a gateway that has let us in
+                # may answer the next time: both are worth waiting for.
+                is_worth_it = self._was_let_in or _is_about_the_number(why)
+                if not is_worth_it or time.monotonic() + pause >= deadline:
                     raise BrokerNotReady(self._no_connection(why)) from error
                 await asyncio.sleep(pause)
                 pause *= 2
@@ -286,11 +297,12 @@ class GatewayConnection:
 
         settings = self.settings
         self._lost = asyncio.Event()
-        self._broker_away = False
+        self._broker_away = self._was_let_in = False
         line = GatewayLine(lambda message: self._hear(line, message), settings.timezone, settings.messages_per_second)
         self._line = line
         try:
             await line.connect(settings.host, settings.port, settings.client_id, seconds)
+            self._was_let_in = True
             self._require_the_account(line.accounts)
             self.clock.tell(await line.current_time())
             for join in self._joined:
@@ -303,7 +315,8 @@ class GatewayConnection:
             raise BrokerUnavailable("the line broke while the day's orders were asked for")
         self._usable = line
         self.connections += 1
-        self._why_not = ""
+        if not self._broker_away:
+            self._why_not = ""
 
     def _require_the_account(self, accounts: tuple[str, ...]) -> None:
         settings = self.settings
@@ -362,7 +375,9 @@ class GatewayConnection:
                 await asyncio.wait_for(
                     self._connect(float(settings.connect_timeout_seconds)), float(settings.connect_timeout_seconds)
                 )
-            except (TimeoutError, BrokerUnavailable, BrokerNotReady) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, there is no line, and it is tried again
+                if not isinstance(error, TimeoutError | BrokerUnavailable | BrokerNotReady):
+                    _log.exception("an attempt to connect again failed")
                 why = str(error) or "it did not answer in time"
                 self._leave_line()
                 self._why_not = f"it is being connected again ({why})"
@@ -372,13 +387,13 @@ class GatewayConnection:
                 )
                 continue
             break
-        for kind in (
+        kinds = [
             EpisodeKind.LINE_LOST,
-            EpisodeKind.BROKER_AWAY,
             EpisodeKind.CLIENT_ID_IN_USE,
             EpisodeKind.LOGIN_NEEDED,
             EpisodeKind.WRONG_ACCOUNT,
-        ):
+        ]
+        for kind in kinds if self._broker_away else [*kinds, EpisodeKind.BROKER_AWAY]:
             self.end_episode(kind, "The gateway is connected again; everything is compared with the broker.")
 
     def _tell_of_failed_attempt(self, error: BaseException, why: str) -> None:
@@ -416,9 +431,9 @@ class GatewayConnection:
         elif meaning is Meaning.LINE_UNUSABLE and message.request_id < 0:
             self._cut(line, f"error {message.code}: {message.text}")
         elif meaning is Meaning.FARM_BROKEN:
-            self.begin_episode(EpisodeKind.DATA_FARM_BROKEN, f"Market data: {message.text}")
+            self.begin_episode(EpisodeKind.DATA_FARM_BROKEN, f"Market data: {message.text}", _farm_of(message.text))
         elif meaning is Meaning.FARM_WELL:
-            self.end_episode(EpisodeKind.DATA_FARM_BROKEN, f"Market data: {message.text}")
+            self.end_episode(EpisodeKind.DATA_FARM_BROKEN, f"Market data: {message.text}", _farm_of(message.text))
 
     def _cut(self, line: "GatewayLine", why: str) -> None:
         if line is self._line:
@@ -441,4 +456,17 @@ class GatewayConnection:
 
 
 def _is_about_the_number(why: str) -> bool:
-    return "326" in why or "already in use" in why
+    return "error 326" in why
+
+
+def _farm_of(text: str) -> str:
+    """The farm's name: ``Market data farm connection is broken:usfarm``."""
+    return text.rpartition(":")[2].strip()
+
+
+async def _end_all(tasks: set["asyncio.Task[Any]"]) -> None:
+    """Give up what is still waited for, so that nobody waits for a connection that is closed."""
+    ending = tasks - {asyncio.current_task()}
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

@@ -65,6 +65,8 @@ class DayQuestions:
         await self._completed_of(line, seconds)
         orders.settle(asked, is_complete=True, own_only=self._own_only)
         self.connection.note_order_id(orders.highest_order_id)
+        # Questions share the numbers: an error about one of them must not look like one about an order.
+        line.numbers_from(orders.highest_order_id + 1)
 
     async def _executions_of(self, line: "GatewayLine", seconds: float) -> None:
         for _ in range(_TRIES):

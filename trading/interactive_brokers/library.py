@@ -315,6 +315,7 @@ class GatewayLine:
         self._tap("historicalDataUpdate", self._renewed_bar)
         self._ib.client.apiEnd += self._ended
         self._ib.client.apiError += self._api_error
+        self._ib.client.conn.disconnected += self._hung_up
         handlers = self._ib.client.decoder.handlers
         handlers[_EXECUTION_DETAILS] = _reading_utc_times(handlers[_EXECUTION_DETAILS])
 
@@ -415,7 +416,14 @@ class GatewayLine:
         self._hear(LineLost(self._why or "the gateway closed the connection"))
 
     def _api_error(self, text: str) -> None:
-        self._why = self._why or text
+        # Of a line that ends early it guesses that the client's number is in use; that is so where error 326 says it.
+        self._why = self._why or text.partition(" clientId")[0]
+        if self._refusal is not None:
+            self._refusal.set()
+
+    def _hung_up(self, why: str) -> None:
+        # The library says nothing of it before the handshake is over, and would wait for the rest in vain.
+        self._why = self._why or why or "the gateway closed the connection"
         if self._refusal is not None:
             self._refusal.set()
 
