@@ -73,14 +73,14 @@ def _enter(agent: OrchestratorAgent, bar: Bar, number: int) -> None:
     target = replace(
         leg("target", exit_side),
         order_type=OrderType.LIMIT,
-        limit_price=_away(bar.close, side, "0.004"),
+        limit_price=_away(bar.close, side, "0.002"),
         parent_id=entry.client_order_id,
         oca_group=group,
     )
     stop = replace(
         leg("stop", exit_side),
         order_type=OrderType.STOP,
-        stop_price=_away(bar.close, exit_side, "0.004"),
+        stop_price=_away(bar.close, exit_side, "0.002"),
         parent_id=entry.client_order_id,
         oca_group=group,
     )

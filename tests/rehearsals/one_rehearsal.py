@@ -6,20 +6,23 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import books
 import brackets
 import one_session
 from gateway_process import GatewayGone, GatewayProcess, Played, gateway
-from one_session import COMPLETED, Journal
+from one_session import COMPLETED, REFUSED, STOPPED, Journal
 from processes import Process, fork
 from rehearsal_plan import MONDAY, Plan
 
 _MOST_STARTS = 12
+_SHOWN_CHARACTERS = 240
 _PAUSE_BETWEEN_STARTS_SECONDS = 0.2
-_NEW_YORK_OPENS = "09:30:00"
+_EXCHANGE = ZoneInfo("America/New_York")
 
 
 @dataclass(slots=True)
@@ -69,13 +72,18 @@ class _Rehearsal:
     gateway: GatewayProcess
     outcome: Outcome
     journals: list[Path] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    fired_before: list[str] = field(default_factory=list)
+    """Faults of a gateway that was killed since."""
 
     def run(self) -> None:
         code = self._until_it_is_through()
         if code != COMPLETED:
-            self.outcome.violations.append(f"the session never came to its end; its last start ended with {code}")
-        told = self._reconciled()
-        self._judge(told)
+            self.outcome.violations.append(
+                f"the session never came to its end; its last start: {self._how_it_ended(code)}"
+            )
+            return
+        self._judge(self._reconciled())
 
     def _until_it_is_through(self) -> int | None:
         """Start the session as a scheduler does, again and again; the exit code of the last start."""
@@ -83,14 +91,31 @@ class _Rehearsal:
         code: int | None = None
         while self.outcome.starts < _MOST_STARTS:
             kill_after = kills.pop(0) if kills else None
-            code = self._start(trade, "session").wait(kill_after)
+            code = self._start(trade, "session").wait(kill_after, self._kill_gateway_if_due)
             self.outcome.starts += 1
             self.outcome.kills += code is None
             self.outcome.story.append(f"start {self.outcome.starts}: {self._how_it_ended(code)}")
-            if code == COMPLETED:
-                break
+            if code not in (REFUSED, STOPPED, None):
+                break  # it is through, or something is wrong with the program
             time.sleep(_PAUSE_BETWEEN_STARTS_SECONDS)
         return code
+
+    def _kill_gateway_if_due(self) -> None:
+        """End the gateway's process once without a word, and start another that goes on with its book and what was to happen."""
+        due = self.plan.gateway_killed_at
+        if due is None or self.outcome.gateway_kills or time.monotonic() < self.started + due:
+            return
+        book = self.gateway.ask("book")
+        self.gateway.kill()
+        self.outcome.gateway_kills += 1
+        self.fired_before = [one["action"] for one in book["faults_fired"]]
+        waiting = list(book["faults_waiting"])
+        faults = []
+        for fault in self.plan.faults:
+            if fault["action"] in waiting:
+                waiting.remove(fault["action"])
+                faults.append(fault)
+        self.gateway.start(faults, datetime.fromisoformat(book["time"]).astimezone(_EXCHANGE).time())
 
     def _reconciled(self) -> list[dict[str, Any]]:
         """Compare by hand once the market is closed, as the evening's schedule does."""
@@ -117,7 +142,7 @@ class _Rehearsal:
 
     def _how_it_ended(self, code: int | None) -> str:
         said = [one for one in _lines_of(self.journals[-1]) if "why" in one]
-        why = f": {said[-1]['what']}: {said[-1]['why']}" if said else ""
+        why = f": {said[-1]['what']}: {said[-1]['why'][:_SHOWN_CHARACTERS]}" if said else ""
         return ("killed" if code is None else f"exit code {code}") + why
 
     def _judge(self, remaining: list[dict[str, Any]]) -> None:
@@ -130,7 +155,7 @@ class _Rehearsal:
             if not books.is_expected(one["kind"], one["subject"], book)
         ]
         outcome.violations += books.alerts_too_many(told)
-        outcome.fired = book.faults_fired
+        outcome.fired = [*self.fired_before, *book.faults_fired]
         outcome.unproven = book.faults_waiting
         outcome.orders, outcome.fills = len(book.orders), len(book.executions)
         outcome.alerts = sum(one["what"] == "alert" and not one["over"] for lines in told for one in lines)

@@ -38,9 +38,13 @@ class Process:
         except ProcessLookupError:
             return
 
-    def wait(self, kill_after_seconds: float | None = None) -> int | None:
-        """Its exit code once it has ended; None where it was killed, by ``kill_after_seconds`` or because it hangs."""
+    def wait(self, kill_after_seconds: float | None = None, meanwhile: Callable[[], None] = lambda: None) -> int | None:
+        """Its exit code once it has ended; None where it was killed, after ``kill_after_seconds`` or because it hangs.
+
+        ``meanwhile`` is done again and again.
+        """
         while True:
+            meanwhile()
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)

@@ -39,6 +39,8 @@ _BUSY_DAY: Mapping[str, Mapping[str, Any]] = {
         "max_drawdown_speed_fraction": "off",
         "max_position_fraction": "1",
         "max_duplicate_orders": "off",
+        # A day passes in seconds: what takes a moment of the wall takes minutes of it.
+        "max_price_age_seconds": 2_700,
     },
     "reconciliation": {"every_minutes": 60},
 }
@@ -78,9 +80,7 @@ class Plan:
             "broker": {"kind": "ib", "ib": {"port": port, "account": ACCOUNT, **_PATIENCE}},
             "store": {"path": str(LEDGER), "serve": False},
         }
-        for section, values in self.sections.items():
-            document[section] = {**document.get(section, {}), **values}
-        return parse_settings(document, f"the rehearsal {self.name!r}")
+        return parse_settings(_laid_over(document, self.sections), f"the rehearsal {self.name!r}")
 
     def market(self) -> Settings:
         """What the gateway plays."""
@@ -93,3 +93,12 @@ class Plan:
             },
             f"the market of {self.name!r}",
         )
+
+
+def _laid_over(document: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One nested mapping over another, in all its depth."""
+    laid = dict(document)
+    for name, value in over.items():
+        below = laid.get(name)
+        laid[name] = _laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return laid

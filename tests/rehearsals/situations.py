@@ -43,7 +43,7 @@ DAYS: Mapping[str, Plan] = {
         Plan("hands", symbols=SYMBOLS[:2], sections={}, speed=SPEED, seed=12, kills=(2.5,)),
         Plan("data", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=13),
         Plan("no-data", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=14),
-        Plan("brackets", symbols=SYMBOLS[:2], brackets=True, speed=SPEED, seed=15),
+        Plan("brackets", symbols=SYMBOLS, brackets=True, speed=SPEED, seed=15),
     )
 }
 
@@ -117,12 +117,12 @@ SITUATIONS: tuple[Situation, ...] = tuple(
             {"at": "14:20:00", "symbol": "AAA", "bars": 10, "price": "-3"},
         ),
         ("bars that stop for good", "no-data", "data_stop", {"at": "11:00:00", "symbol": "BBB"}),
-        ("past bars refused for pacing", "no-data", "pacing", {"nth": 2}),
-        ("past bars that are not answered", "no-data", "no_answer_history", {"nth": 5}),
+        ("past bars refused for pacing", "no-data", "pacing", {"nth": 8}),
+        ("past bars that are not answered", "no-data", "no_answer_history", {"nth": 9}),
         ("dropped while bars are missing", "no-data", "drop", {"on": "order", "nth": 9}),
         ("dropped in the middle of a bracket", "brackets", "drop_mid_bracket", {"legs": 2, "nth": 2}),
-        ("a change that fails", "brackets", "failed_modify", {"nth": 2}),
-        ("dropped while a change is sent", "brackets", "drop_after_order", {"on": "modify", "nth": 4}),
+        ("a change that fails", "brackets", "failed_modify", {"nth": 1}),
+        ("dropped while a change is sent", "brackets", "drop_after_order", {"on": "modify", "nth": 3}),
         ("dropped after a bracket's entry", "brackets", "drop_mid_bracket", {"legs": 1, "nth": 4}),
     )
 )
