@@ -134,16 +134,6 @@ def test_a_permission_for_one_live_account_is_none_for_what_the_login_has(gatewa
     assert make_client(gateway.port, allow_live="U1234567").connection.account == "DU1234567"
 
 
-def test_a_live_account_that_nobody_named_is_refused_though_it_is_the_only_one(
-    start_gateway: Callable[..., Any], make_client: Connect
-) -> None:
-    with start_gateway("--account", "U7777777") as live:
-        with pytest.raises(BrokerNotReady, match="nothing allows it"):
-            make_client(live.port)
-        with pytest.raises(BrokerNotReady, match="allow_live names U1234567"):
-            make_client(live.port, allow_live="U1234567")
-
-
 # Nobody there
 
 
@@ -256,21 +246,18 @@ def test_a_line_that_is_cut_is_made_again_and_told_of_once(gateway: Any, make_cl
     client.broker.account()
 
 
-def test_a_gateway_that_stands_still_is_noticed_by_its_heartbeat(
-    start_gateway: Callable[..., Any], make_client: Connect
-) -> None:
+def test_a_gateway_that_stands_still_is_noticed_by_its_heartbeat(gateway: Any, make_client: Connect) -> None:
     """Its sockets stay as they are; only the answers do not come."""
-    with start_gateway() as standing:
-        client = make_client(standing.port, connect_timeout_seconds="1")
-        standing.freeze()
-        try:
-            client.until(lambda: not client.connection.is_up)
-            with pytest.raises(BrokerUnavailable):
-                client.broker.account()
-            client.until(lambda: client.told(EpisodeKind.LOGIN_NEEDED))
-        finally:
-            standing.thaw()
-        client.until_back()
+    client = make_client(gateway.port, connect_timeout_seconds="1")
+    gateway.freeze()
+    try:
+        client.until(lambda: not client.connection.is_up)
+        with pytest.raises(BrokerUnavailable):
+            client.broker.account()
+        client.until(lambda: client.told(EpisodeKind.LOGIN_NEEDED))
+    finally:
+        gateway.thaw()
+    client.until_back()
     assert client.told(EpisodeKind.LINE_LOST)[:2] == [False, True]
     assert client.told(EpisodeKind.LOGIN_NEEDED)[:2] == [False, True]
 
@@ -283,7 +270,7 @@ def test_a_gateway_that_waits_for_its_second_factor_is_told_of_once(gateway: Any
     assert client.told(EpisodeKind.LOGIN_NEEDED) == [False, True]
 
 
-def test_attempts_to_connect_again_become_rarer_and_do_not_end(
+def test_attempts_become_rarer_and_go_on_and_another_account_is_not_traded(
     start_gateway: Callable[..., Any], make_client: Connect
 ) -> None:
     with start_gateway() as first:
@@ -291,32 +278,22 @@ def test_attempts_to_connect_again_become_rarer_and_do_not_end(
         client = make_client(port, reconnect_first_seconds="0.1", reconnect_longest_seconds="0.4")
         first.kill()
         client.until(lambda: not client.connection.is_up)
-        with listener(port, hangs_up=True) as (_, came):
-            client.until(lambda: len(came) >= 7)
-        pauses = [later - earlier for earlier, later in itertools.pairwise(came)]
-        assert all(pause > 0.35 for pause in pauses[3:]), pauses
-    with start_gateway(port=port):
-        client.until_back()
-        client.connection.close()
-    assert [(one.kind, one.is_over) for one in client.alerts] == [
-        (EpisodeKind.LINE_LOST, False),
-        (EpisodeKind.LINE_LOST, True),
-    ]
-
-
-def test_a_gateway_that_comes_back_with_another_account_is_not_traded(
-    start_gateway: Callable[..., Any], make_client: Connect
-) -> None:
-    with start_gateway() as first:
-        port = first.port
-        client = make_client(port)
-        first.kill()
-    with start_gateway("--account", "DU7654321", port=port):
+    with listener(port, hangs_up=True) as (_, came):
+        client.until(lambda: len(came) >= 7)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(came)]
+    assert all(pause > 0.35 for pause in pauses[3:]), pauses
+    assert [(one.kind, one.is_over) for one in client.alerts] == [(EpisodeKind.LINE_LOST, False)]
+    with start_gateway("--account", "U7777777", port=port) as live:
         client.until(lambda: client.told(EpisodeKind.WRONG_ACCOUNT))
         with pytest.raises(BrokerUnavailable):
             client.broker.account()
         assert client.connection.connections == 1
         assert client.told(EpisodeKind.WRONG_ACCOUNT) == [False]
+        # Nor is a live account because it is the only one, or because another is allowed.
+        with pytest.raises(BrokerNotReady, match="nothing allows it"):
+            make_client(live.port)
+        with pytest.raises(BrokerNotReady, match="allow_live names U1234567"):
+            make_client(live.port, allow_live="U1234567")
 
 
 # The broker behind the gateway
@@ -367,26 +344,34 @@ def local_time(gateway: Any) -> datetime:
     return datetime.fromisoformat(gateway.ask({"command": "time"})["time"]).astimezone(ZoneInfo("America/New_York"))
 
 
-def test_a_restart_when_it_is_due_wakes_nobody(start_gateway: Callable[..., Any], make_client: Connect) -> None:
-    with start_gateway() as restarting:
-        at = f"{local_time(restarting) - timedelta(minutes=1):%H:%M}"
-        client = make_client(restarting.port, restart_at=at)
-        restarting.ask({"command": "restart", "seconds": 0.3})
-        client.until(lambda: client.connection.connections == 2)
+def test_a_restart_when_it_is_due_wakes_nobody(gateway: Any, make_client: Connect) -> None:
+    at = f"{local_time(gateway) - timedelta(minutes=1):%H:%M}"
+    client = make_client(gateway.port, restart_at=at)
+    gateway.ask({"command": "restart", "seconds": 0.3})
+    client.until(lambda: client.connection.connections == 2)
+    assert client.alerts == []
+    assert client.broker.no_new_orders(client.connection.clock.now()) is not None
+
+
+def test_a_restart_that_outlasts_its_time_is_told_of(gateway: Any, make_client: Connect) -> None:
+    client = make_client(
+        gateway.port,
+        restart_at=f"{local_time(gateway) - timedelta(minutes=1):%H:%M}",
+        restart_minutes=5,
+        connect_timeout_seconds="0.5",
+    )
+    clock = client.connection.clock
+    gateway.freeze()
+    try:
+        client.until(lambda: not client.connection.is_up)
+        lost_at = clock.now()
         assert client.alerts == []
-        assert client.broker.no_new_orders(client.connection.clock.now()) is not None
-
-
-def test_a_restart_that_outlasts_its_time_is_told_of(start_gateway: Callable[..., Any], make_client: Connect) -> None:
-    """Behind a rehearsal the window is one of the session's time, which goes on as it went."""
-    with start_gateway("--speed", "60", running=True) as restarting:
-        at = f"{local_time(restarting):%H:%M}"
-        client = make_client(restarting.port, restart_at=at, restart_minutes=3)
-        client.until(lambda: client.connection.clock.knows_rate)
-        restarting.kill()
+        clock.tell(lost_at + timedelta(minutes=10))  # the session's time goes on, and nobody is back
         client.until(lambda: client.told(EpisodeKind.LINE_LOST))
-        [alert] = client.alerts
-        assert client.connection.clock.now() - alert.at >= timedelta(seconds=30)
+    finally:
+        gateway.thaw()
+    assert client.alerts[0].at <= lost_at
+    client.until_back()
 
 
 def test_before_and_after_a_restart_orders_may_be_sent(gateway: Any, make_client: Connect) -> None:
@@ -441,13 +426,12 @@ def test_closing_ends_the_thread_and_a_second_time_does_nothing(gateway: Any, ma
         client.broker.account()
 
 
-def test_closing_while_the_line_is_being_made_again_ends_the_thread(
-    start_gateway: Callable[..., Any], make_client: Connect
-) -> None:
-    with start_gateway() as first:
-        client = make_client(first.port)
-        [thread] = [one for one in threading.enumerate() if one.name == "gateway-line"]
-    client.until(lambda: not client.connection.is_up)
+def test_closing_while_the_line_is_being_made_again_ends_the_thread(gateway: Any, make_client: Connect) -> None:
+    client = make_client(gateway.port)
+    [thread] = [one for one in threading.enumerate() if one.name == "gateway-line"]
+    gateway.ask({"command": "fault", "action": "two_factor", "on": "connect"})
+    gateway.ask({"command": "drop", "client": client.connection.settings.client_id})
+    client.until(lambda: "two_factor" in str(gateway.book()["faults_fired"][-1:]))
     client.connection.close()
     assert not thread.is_alive()
 
