@@ -44,6 +44,9 @@ logging.getLogger("ib_insync").setLevel(logging.CRITICAL)
 _EXECUTION_DETAILS = 11
 """Number of the message that tells an execution, and where in it the time stands."""
 _EXECUTION_TIME = 15
+_COMMISSION_REPORT = 59
+"""Number of the message that tells a commission, and where in it the amount stands."""
+_COMMISSION = 3
 _UTC_TIME = re.compile(r"^(\d{8})-(\d{2}:\d{2}:\d{2})$")
 
 
@@ -318,6 +321,7 @@ class GatewayLine:
         self._ib.client.conn.disconnected += self._hung_up
         handlers = self._ib.client.decoder.handlers
         handlers[_EXECUTION_DETAILS] = _reading_utc_times(handlers[_EXECUTION_DETAILS])
+        handlers[_COMMISSION_REPORT] = _reading_no_commission(handlers[_COMMISSION_REPORT])
 
     def _tap(self, message: str, listen: Callable[..., None]) -> None:
         """Have ``listen`` called with a message of the gateway before the library interprets it."""
@@ -436,6 +440,18 @@ def _reading_utc_times(interpret: Callable[[Sequence[str]], None]) -> Callable[[
         if written is not None:
             fields = list(fields)
             fields[_EXECUTION_TIME] = f"{written[1]} {written[2]} UTC"
+        interpret(fields)
+
+    return reading
+
+
+def _reading_no_commission(interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+    """An amount that is left empty is not known; the library reads it as zero."""
+
+    def reading(fields: Sequence[str]) -> None:
+        if not fields[_COMMISSION]:
+            fields = list(fields)
+            fields[_COMMISSION] = repr(UNSET_DOUBLE)
         interpret(fields)
 
     return reading
