@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test crash-test mutants lint format bench bench-peers rl constraints clean
+.PHONY: help session test crash-test rehearsals mutants lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | crash-test | mutants | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | crash-test | rehearsals | mutants | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -37,6 +37,11 @@ test: $(VENV)/.dev
 KILLS := 500
 crash-test: $(VENV)/.dev
 	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
+
+# Whole sessions at the rehearsal gateway while things go wrong: make rehearsals RUNS=300 SEED=1 (CASE=run-7 repeats one case).
+RUNS := 300
+rehearsals: $(VENV)/.dev
+	$(BIN)/python tests/rehearsals --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 MUTANTS := .venv-mutants
 

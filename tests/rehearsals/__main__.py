@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random, SystemRandom
@@ -32,6 +32,7 @@ from situations import DAYS, plan_of
 
 _SHOWN_VIOLATIONS = 20
 _TOLD_EVERY_SECONDS = 20.0
+_SLOWER = 2.5
 
 
 def main() -> int:
@@ -79,7 +80,13 @@ def plan_named(name: str, seed: int) -> Plan:
 
 
 def _rehearse_one(name: str, seed: int, home: Path) -> Outcome:
-    return rehearse(plan_named(name, seed), home / name)
+    plan = plan_named(name, seed)
+    outcome = rehearse(plan, home / name)
+    if name in DAYS and outcome.unproven and not outcome.violations:
+        # The machine was busy, and the day over before everything could happen that has to.
+        slower = replace(plan, speed=plan.speed / _SLOWER)
+        outcome = rehearse(slower, home / f"{name}-slower")
+    return outcome
 
 
 def _rehearse_all(names: list[str], seed: int, home: Path, options: argparse.Namespace, until: float) -> list[Outcome]:

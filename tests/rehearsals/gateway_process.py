@@ -10,19 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from datetime import time as wall_time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from processes import Process, fork
+from rehearsal_plan import ACCOUNT, CASH
 
 from deployments.terminal.gateway_run import serve
 from tasks.gateway_composition import GatewayAsked
 from trading.settings import Settings
 
 HOST = "127.0.0.1"
-ACCOUNT = "DU1234567"
-CASH = Decimal(1_000_000)
 _STARTS_WITHIN_SECONDS = 30.0
 _ANSWERS_WITHIN_SECONDS = 30.0
 

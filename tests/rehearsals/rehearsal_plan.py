@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gateway_process import ACCOUNT
-
 from trading.settings import Settings, parse_settings
 
+ACCOUNT = "DU1234567"
+CASH = Decimal(1_000_000)
 LEDGER = Path("ledger.duckdb")
 MONDAY = date(2026, 1, 5)
 SYMBOLS = ("AAA", "BBB", "CCC")
@@ -17,7 +18,7 @@ SYMBOLS = ("AAA", "BBB", "CCC")
 Fault = Mapping[str, Any]
 
 _PATIENCE = {
-    "connect_timeout_seconds": "6",
+    "connect_timeout_seconds": "4",
     "answer_timeout_seconds": "1",
     "acknowledgement_timeout_seconds": "0.4",
     "heartbeat_seconds": "0.5",

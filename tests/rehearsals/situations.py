@@ -1,7 +1,7 @@
 """The situations that a live account meets, by name, and the rehearsals in which they happen: several to a day."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rehearsal_plan import SYMBOLS, Fault, Plan
@@ -39,7 +39,7 @@ DAYS: Mapping[str, Plan] = {
             seed=9,
         ),
         Plan("refusals", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=10),
-        Plan("restarts", symbols=SYMBOLS, sections=_SHORT, written="UTC", speed=SPEED, seed=11),
+        Plan("restarts", symbols=SYMBOLS, sections=_SHORT, written="UTC", speed=SPEED * 0.75, seed=11),
         Plan("hands", symbols=SYMBOLS[:2], sections={}, speed=SPEED, seed=12, kills=(2.5,)),
         Plan("data", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=13),
         Plan("no-data", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=14),
@@ -80,7 +80,7 @@ SITUATIONS: tuple[Situation, ...] = tuple(
         ("an order warned of", "refusals", "warn_399", {"nth": 9}),
         ("an order that is told nothing but its error", "refusals", "error_110", {"nth": 11}),
         ("an order filled in part and cancelled", "refusals", "partial_then_cancel", {"nth": 13}),
-        ("order numbers that start again", "restarts", "restart", {"nth": 3, "seconds": 0.2, "ids_rolled_back": True}),
+        ("order numbers that start again", "restarts", "restart", {"nth": 2, "seconds": 0.2, "ids_rolled_back": True}),
         ("the client id held by its last session", "restarts", "client_id_held", {"nth": 2, "times": 2}),
         ("a login that waits for its second factor", "restarts", "two_factor", {"nth": 5}),
         ("the broker away", "restarts", "broadcast", {"at": "11:10:00", "code": 1100}),
@@ -117,9 +117,9 @@ SITUATIONS: tuple[Situation, ...] = tuple(
             {"at": "14:20:00", "symbol": "AAA", "bars": 10, "price": "-3"},
         ),
         ("bars that stop for good", "no-data", "data_stop", {"at": "11:00:00", "symbol": "BBB"}),
-        ("past bars refused for pacing", "no-data", "pacing", {"nth": 8}),
-        ("past bars that are not answered", "no-data", "no_answer_history", {"nth": 9}),
-        ("dropped while bars are missing", "no-data", "drop", {"on": "order", "nth": 9}),
+        ("past bars refused for pacing", "no-data", "pacing", {"nth": 4}),
+        ("past bars that are not answered", "no-data", "no_answer_history", {"nth": 5}),
+        ("dropped while bars are missing", "no-data", "drop", {"on": "order", "nth": 2}),
         ("dropped in the middle of a bracket", "brackets", "drop_mid_bracket", {"legs": 2, "nth": 2}),
         ("a change that fails", "brackets", "failed_modify", {"nth": 1}),
         ("dropped while a change is sent", "brackets", "drop_after_order", {"on": "modify", "nth": 3}),
@@ -130,6 +130,4 @@ SITUATIONS: tuple[Situation, ...] = tuple(
 
 def plan_of(day: str) -> Plan:
     """The rehearsal of this name, with everything that is to happen in it."""
-    plan = DAYS[day]
-    faults = tuple(one.fault for one in SITUATIONS if one.day == day)
-    return Plan(**{**{name: getattr(plan, name) for name in Plan.__slots__}, "faults": faults})
+    return replace(DAYS[day], faults=tuple(one.fault for one in SITUATIONS if one.day == day))
