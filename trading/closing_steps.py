@@ -44,6 +44,7 @@ class ClosingSteps:
         begins = (
             (min(hours.closes_at - timedelta(minutes=float(before)), last_useful), step)
             for step, before in minutes.items()
+            if before is not None
         )
         return cls(hours.closes_at, tuple(begins))
 

@@ -42,6 +42,7 @@ from trading.ports import (
     BrokerOrder,
     LedgerEntries,
     OrderReport,
+    Resting,
     SendsTogether,
 )
 from trading.risk_callbacks import ApprovedOrder
@@ -158,6 +159,7 @@ class OrderRouter:
         self._interrupted: dict[str, OpenOrder] = {}
         self._held_back: set[str] = set()
         self._together = broker if isinstance(broker, SendsTogether) else None
+        self._resting = broker if isinstance(broker, Resting) else None
         self._later: list[OrderReport] = []
         self._never_arrived: dict[str, int] = {}
         self._not_asked: set[str] = set()
@@ -348,6 +350,10 @@ class OrderRouter:
     def has_open_orders(self, symbol: str) -> bool:
         """Whether the next decision knows of an open order of the symbol."""
         return any(order.intent.symbol == symbol for order in self._open.values())
+
+    def no_new_orders(self, at: datetime) -> str | None:
+        """Why the broker should get nothing that opens or adds now, None where it may."""
+        return None if self._resting is None else self._resting.no_new_orders(at)
 
     def promised_cash(
         self, position: Callable[[str], int], last_price: Callable[[str], Decimal | None] = _unpriced

@@ -32,6 +32,18 @@ class EntryWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerAwake:
+    """No new risk right before the broker restarts: nobody would hear what became of it, nor could close it."""
+
+    name: str = "broker_resting"
+
+    def object_to(self, view: RiskView) -> Objection | None:
+        if view.resting is None:
+            return None
+        return Objection(self.name, 0, view.resting)
+
+
+@dataclass(frozen=True, slots=True)
 class Tradable:
     """Nothing is opened in the symbols that a person has barred."""
 

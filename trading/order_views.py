@@ -108,6 +108,7 @@ class OrderViews:
             tail=tail,
             tail_at_most=at_most,
             trails_up_to=highest_price(intent) if intent.order_type is OrderType.TRAILING_STOP else None,
+            resting=self._router.no_new_orders(intent.created_at),
         )
 
     def _tail(

@@ -247,6 +247,15 @@ class SendsTogether(Protocol):
         ...
 
 
+@runtime_checkable
+class Resting(Protocol):
+    """A broker that is away at known times: it restarts every night, and says so before."""
+
+    def no_new_orders(self, at: datetime) -> str | None:
+        """Why nothing that opens or adds should be sent at ``at``, for a person; None while it may be. Asks nobody."""
+        ...
+
+
 class SimulatedMarket(Protocol):
     """A market that trades only what it is shown: the other side of a simulated broker. A real broker needs none."""
 

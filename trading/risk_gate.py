@@ -56,7 +56,7 @@ class RiskGate:
         self._settings = settings
         self._router = router
         self._tracker = tracker
-        self._paper = settings.broker.paper
+        self._commission = settings.expected_commission
         self.strategy_scope = f"strategy:{record.strategy}"
         """The scope of halts of the session's strategy."""
         self.closes_at = hours.closes_at
@@ -339,7 +339,12 @@ class RiskGate:
         return Assessment(approved=asked.approved[orders:], checks=asked.checks[checks:])
 
     def _takes_no_entry(self, symbol: str, bar_time: datetime) -> bool:
-        return self.halted_for(symbol) is not None or self._views.entries_closed(bar_time + self.bar_length) is not None
+        at = bar_time + self.bar_length
+        return (
+            self.halted_for(symbol) is not None
+            or self._views.entries_closed(at) is not None
+            or self._router.no_new_orders(at) is not None
+        )
 
     def _are_exits(self, symbol: str, delta: OrderDelta) -> bool:
         """Whether the orders that stand in the way are on their way out of a position: calling those back adds risk."""
@@ -398,7 +403,7 @@ class RiskGate:
         # A purchase takes its money also where it covers a short position.
         taking = verdict.quantity if side is Side.BUY else max(verdict.quantity - (view.quantity - view.adding), 0)
         if taking:
-            commission = max(self._paper.commission_minimum, self._paper.commission_per_share * taking)
+            commission = max(self._commission.minimum, self._commission.per_share * taking)
             assessment.reserved_cash += taking * view.worst_price + commission
         if verdict.quantity != wanted:
             intent = make(verdict.quantity, price, bar_time, at, "main")

@@ -140,6 +140,10 @@ class RiskSettings(Section):
 Minutes = Annotated[Decimal, Field(ge=0, le=1_440)]
 
 
+AUCTION_CUTOFF_MINUTES = 10
+"""From so many minutes before the close on, exchanges take no orders for the closing auction (the earliest we know: NYSE)."""
+
+
 class ClosingSettings(Section):
     """The end of the day, in minutes before the session's close, half days included. A step that falls between two bars is taken at the bar before it where none that can still trade follows."""
 
@@ -151,13 +155,13 @@ class ClosingSettings(Section):
     """From here on no order may open or add, and those that would are cancelled."""
     flatten_minutes: Minutes = Decimal(5)
     """From here on every position is closed by market orders, and whatever else is open is cancelled."""
-    market_on_close_minutes: Minutes = Decimal(1)
-    """From here on what is still open goes into the closing auction. Exchanges close their auctions' books earlier (NYSE 15:50, Nasdaq 15:55): set it accordingly for a real broker."""
+    market_on_close_minutes: Annotated[Minutes | None, Off] = Decimal(1)
+    """From here on what is still open goes into the closing auction. Exchanges take no orders for it any more in the last ten minutes (NYSE from 15:50, Nasdaq from 15:55 on): with broker `ib` the step is `off` unless it is set, and has to be earlier than that, with the steps before it. `off` leaves it out."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         steps = ("warn_minutes", "reduce_only_minutes", "flatten_minutes", "market_on_close_minutes")
-        for earlier, later in itertools.pairwise(steps):
+        for earlier, later in itertools.pairwise(name for name in steps if getattr(self, name) is not None):
             if getattr(self, earlier) < getattr(self, later):
                 raise ValueError(
                     f"closing.{earlier} must not be less than closing.{later}: the steps come in this order"

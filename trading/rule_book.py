@@ -12,6 +12,7 @@ from trading.activity_rules import (
 )
 from trading.market_rules import FreshPrice, KnownPrice, NoDataGap
 from trading.order_rules import (
+    BrokerAwake,
     CancelsPerMinute,
     DuplicateOrders,
     EntryWindow,
@@ -63,6 +64,7 @@ def _of_the_order(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
     return [
         NotHalted(),
         EntryWindow(),
+        BrokerAwake(),
         Tradable(frozenset(risk.not_tradable)) if risk.not_tradable else None,
         ShortSelling(settings.orders.allow_short),
         MaxOrderShares(risk.max_order_shares),
@@ -78,7 +80,7 @@ def _of_the_order(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
 
 
 def _of_positions(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
-    paper, concentration = settings.broker.paper, risk.max_concentration_fraction
+    commission, concentration = settings.expected_commission, risk.max_concentration_fraction
     return [
         MaxPositionShares(risk.max_position_shares),
         None if risk.max_position_notional is None else MaxPositionNotional(risk.max_position_notional),
@@ -88,7 +90,7 @@ def _of_positions(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
         None if risk.max_leverage is None else MaxLeverage(risk.max_leverage),
         None if concentration is None else MaxConcentration(concentration, risk.concentration_from_fraction),
         None if risk.max_positions is None else MaxPositions(risk.max_positions),
-        BuyingPower(paper.commission_per_share, paper.commission_minimum, risk.cash_reserve_fraction),
+        BuyingPower(commission.per_share, commission.minimum, risk.cash_reserve_fraction),
     ]
 
 

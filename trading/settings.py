@@ -8,6 +8,7 @@ are never settings.
 import difflib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -22,7 +23,7 @@ from trading.ib_settings import IbSettings
 from trading.orders import AUCTIONS, OrderType, TimeInForce
 from trading.policy_settings import PolicySettings
 from trading.promotion_settings import PromotionSettings
-from trading.risk_settings import ClosingSettings, RiskSettings, StoppingSettings
+from trading.risk_settings import AUCTION_CUTOFF_MINUTES, ClosingSettings, RiskSettings, StoppingSettings
 from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
 from trading.train_settings import TrainSettings
 
@@ -208,6 +209,10 @@ class OrderSettings(Section):
     """After an order got no answer and the broker does not know it: how long to wait before asking a second time, and only then sending it again."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How often one order is handed to the broker at most."""
+    expected_commission_per_share: Annotated[NonNegativeMoney | None, Off] = None
+    """Commission per share that risk counts an order with before it is sent, whoever executes it. `off` counts that of `[broker.paper]`, whose defaults are the fixed prices of Interactive Brokers for US stocks."""
+    expected_commission_minimum: Annotated[NonNegativeMoney | None, Off] = None
+    """The same for the least commission of an order."""
 
     @model_validator(mode="after")
     def _auctions_have_no_time_in_force(self) -> Self:
@@ -247,6 +252,14 @@ class BrokerSettings(Section):
 class CostBasis(StrEnum):
     FIFO = "fifo"
     AVERAGE = "average"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedCommission:
+    """What an order is expected to cost before the broker has said: an amount per share, and a least amount."""
+
+    per_share: Decimal
+    minimum: Decimal
 
 
 class BookSettings(Section):
@@ -302,6 +315,38 @@ class Settings(Section):
         if self.feed.symbol is not None and self.feed.bars is None:
             raise ValueError("feed.symbol names the bars of a file: it goes with feed.bars")
         return self
+
+    @model_validator(mode="after")
+    def _auctions_are_entered_in_time(self) -> Self:
+        """Orders for a real closing auction are sent with a bar that ends before the exchange stops taking them."""
+        closing = self.closing
+        minutes = closing.market_on_close_minutes
+        if self.broker.kind != "ib" or closing.hold_overnight or minutes is None:
+            return self
+        if "market_on_close_minutes" not in closing.model_fields_set:
+            without = closing.model_copy(update={"market_on_close_minutes": None})
+            object.__setattr__(self, "closing", without)  # frozen for others
+            return self
+        bar = Decimal(self.session.timeframe.length.total_seconds()) / 60
+        # Steps are taken at ends of bars, at the latest with the last bar but one.
+        if max(minutes // bar, Decimal(1)) * bar <= AUCTION_CUTOFF_MINUTES:
+            least = (AUCTION_CUTOFF_MINUTES // bar + 1) * bar
+            raise ValueError(
+                f"closing.market_on_close_minutes is {minutes}, and an exchange takes no order for its closing auction in the last "
+                f"{AUCTION_CUTOFF_MINUTES} minutes (NYSE 15:50): with broker ib and bars of {bar:f} min set it to at least {least:f}, "
+                'and the steps before it to no less, or to "off": positions then go by market orders at closing.flatten_minutes'
+            )
+        return self
+
+    @property
+    def expected_commission(self) -> ExpectedCommission:
+        """What risk counts the commission of an order with before it is sent."""
+        per_share, minimum = self.orders.expected_commission_per_share, self.orders.expected_commission_minimum
+        paper = self.broker.paper
+        return ExpectedCommission(
+            paper.commission_per_share if per_share is None else per_share,
+            paper.commission_minimum if minimum is None else minimum,
+        )
 
     @property
     def strategy(self) -> str:

@@ -56,6 +56,12 @@ def test_each_step_begins_at_its_own_minute() -> None:
         assert closing.at(begins - SECOND) is ClosingStep(step - 1)
 
 
+def test_without_an_auction_positions_are_flattened_until_the_close() -> None:
+    closing = steps(market_on_close_minutes=None)
+    assert closing.at(before_the_close(closing, 5)) is closing.at(before_the_close(closing, 1)) is FLATTEN
+    assert closing.begin_of(AUCTION) > closing.closes_at
+
+
 def test_steps_of_the_same_minute_are_all_taken() -> None:
     closing = steps(warn_minutes=15, reduce_only_minutes=15, flatten_minutes=15, market_on_close_minutes=15)
     assert closing.at(before_the_close(closing, 16)) is OPEN

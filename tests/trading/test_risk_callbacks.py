@@ -19,6 +19,7 @@ from trading.activity_rules import (
 from trading.decisions import Verdict
 from trading.market_rules import FreshPrice, KnownPrice, NoDataGap
 from trading.order_rules import (
+    BrokerAwake,
     CancelsPerMinute,
     DuplicateOrders,
     EntryWindow,
@@ -466,6 +467,7 @@ def test_the_rules_have_the_limits_of_the_settings() -> None:
         KnownPrice(),
         NotHalted(),
         EntryWindow(),
+        BrokerAwake(),
         ShortSelling(True),
         MaxOrderShares(11),
         MaxOrderNotional(Decimal(12)),
@@ -492,7 +494,7 @@ def test_the_rules_have_the_limits_of_the_settings() -> None:
         ValueAtRisk(Decimal("0.37")),
         ExpectedShortfall(Decimal("0.38")),
     )
-    assert len({rule.name for rule in rules_from(settings)}) == 28
+    assert len({rule.name for rule in rules_from(settings)}) == 29
 
 
 def test_limits_that_were_changed_are_asked_instead_of_the_sessions() -> None:

@@ -17,7 +17,7 @@ from trading.order_router import OrderRouter, OrderScope
 from trading.orders import Execution, Fill, OrderIntent, Side
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
-from trading.risk_callbacks import RiskEventHandler
+from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict, RiskEventHandler
 from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState
 from trading.settings import Settings
@@ -34,11 +34,13 @@ NOW = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
 class Gate:
     """A gate with a book, a window of thirty bars at 100 of 10,000 shares, and whatever is held."""
 
+    broker: type[PaperBroker] = PaperBroker
+
     def __init__(self, held: Mapping[str, int] | None = None, **sections: Any) -> None:
         settings = Settings.model_validate(sections)
         self.saved: list[OrderIntent] = []
         scope = OrderScope(RECORD.session_id, "sma", "paper", DAY)
-        broker = PaperBroker("paper", settings.broker.paper, HOURS.opens_at)
+        broker = self.broker("paper", settings.broker.paper, HOURS.opens_at)
         self.router = OrderRouter(scope, settings.sizing, settings.orders, broker, self._save)
         self.tracker = PnLTracker()
         fills = [
@@ -85,6 +87,44 @@ def test_an_order_within_the_limits_is_approved_as_it_is() -> None:
     assert (sent(assessment), assessment.checks) == ([("SPY", Side.BUY, 100)], [])
     # 100 x 100, and the least commission of 1.
     assert assessment.reserved_cash == Decimal(10_001)
+
+
+class RestsFromThree(PaperBroker):
+    """Away from 15:01 UTC on, which is when a bar of 15:00 ends."""
+
+    def no_new_orders(self, at: datetime) -> str | None:
+        return "the broker restarts at 15:05" if at >= NOW + timedelta(minutes=1) else None
+
+
+class AtNight(Gate):
+    broker = RestsFromThree
+
+
+def test_before_the_broker_rests_nothing_is_added_and_everything_can_be_closed() -> None:
+    assessment = AtNight().price().assess(Action.BUY)
+    assert sent(assessment) == []
+    assert [(check.rule, check.verdict, check.reason) for check in assessment.checks] == [
+        ("broker_resting", Verdict.REFUSED, "the broker restarts at 15:05")
+    ]
+    assert sent(AtNight({"SPY": 70}).price().assess(Action.SELL)) == [("SPY", Side.SELL, 70)]
+    # A bar earlier it takes orders.
+    earlier, gate = Assessment(), AtNight().price()
+    gate.gate.assess(Signal(Action.BUY), "SPY", NOW - timedelta(minutes=1), gate.window, earlier)
+    assert sent(earlier) == [("SPY", Side.BUY, 100)]
+
+
+def test_an_exit_that_works_is_not_called_back_before_the_broker_rests() -> None:
+    desk = AtNight({"SPY": 70}).price()
+    selling = desk.router.market_intent("SPY", Side.SELL, 70, Decimal(100), NOW - timedelta(minutes=2), NOW, "main")
+    desk.router.place_order(ApprovedOrder(selling, PreTradeVerdict(70, ())))
+    assert desk.assess(Action.BUY).cancels == []
+
+
+def test_the_commission_of_an_order_is_expected_as_set_whoever_executes_it() -> None:
+    expected = {"expected_commission_per_share": "0.02", "expected_commission_minimum": "0.50"}
+    desk = Gate(orders=expected, broker={"kind": "ib"}).price()
+    # 100 x 100, and 100 x 0.02.
+    assert desk.assess(Action.BUY).reserved_cash == Decimal(10_002)
 
 
 def test_an_order_is_trimmed_to_the_least_limit_and_says_so() -> None:

@@ -211,10 +211,12 @@ BOUNDS += [
     ("closing.warn_minutes", [10, 1_440], [1_441, -1]),
     ("closing.reduce_only_minutes", [5, 10], [-1, 1_441]),
     ("closing.flatten_minutes", [1, "7.5", 10], [-1, 1_441]),
-    ("closing.market_on_close_minutes", [0, "0.5", 5], [-1, 1_441]),
+    ("closing.market_on_close_minutes", ["off", 0, "0.5", 5], [-1, 1_441]),
     ("stopping.alarm_after_seconds", ["0.1", 86_400], [0, 86_401]),
     *_each("stopping.flatten_on_loss stopping.flatten_on_cancel", [True, False], ["perhaps"]),
     ("orders.tick_size", ["off", "0.000001", "0.01"], [0, -1, "nan"]),
+    ("orders.expected_commission_per_share", ["off", 0, "0.005"], [-1, "nan"]),
+    ("orders.expected_commission_minimum", ["off", 0, "1.00"], [-1, "nan"]),
     ("train.name", ["a", TEXT_40, "trend-1_B"], ["", TEXT_40 + "a", "a b", "flat", "sma_crossover"]),
     ("train.kind", ["classifier", "regressor", "ppo", "a2c", "dqn", "recurrent_ppo"], ["sac", ""]),
     ("train.estimator", ["ridge", "my.models:make", None], ["", "x" * 201, 7]),
@@ -425,6 +427,37 @@ def test_the_steps_before_the_close_come_in_their_order(key: str, value: str, na
     message = refused(f"closing.{key}", value)
     assert f"closing.{key}" in message
     assert named in message
+
+
+def at_ib(timeframe: str = "1min", **closing: object) -> Settings:
+    return parse_settings({"broker": {"kind": "ib"}, "session": {"timeframe": timeframe}, "closing": closing}, "a test")
+
+
+def test_without_a_word_about_it_nothing_goes_into_a_real_auction_too_late() -> None:
+    assert Settings().closing.market_on_close_minutes == 1
+    settings = at_ib()
+    assert settings.closing.market_on_close_minutes is None
+    assert settings.closing.flatten_minutes == 5
+    # As a session keeps them, and as they are read again.
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "late", "least"),
+    [("1min", "10.9", 11), ("5min", "14.9", 15)],
+)
+def test_an_order_for_a_real_auction_is_sent_with_a_bar_that_ends_before_its_cutoff(
+    timeframe: str, late: str, least: int
+) -> None:
+    before = dict.fromkeys(("warn_minutes", "reduce_only_minutes", "flatten_minutes"), 60)
+    kept = at_ib(timeframe, **before, market_on_close_minutes=least)
+    assert kept.closing.market_on_close_minutes == least
+    with pytest.raises(ConfigurationError, match=f"set it to at least {least}"):
+        at_ib(timeframe, **before, market_on_close_minutes=late)
+    at_ib(timeframe, **before, market_on_close_minutes=late, hold_overnight=True)
+    assert at_ib(timeframe, market_on_close_minutes="off").closing.market_on_close_minutes is None
+    # The last bar of a quarter of an hour that can still trade ends in time.
+    assert at_ib("15min", market_on_close_minutes=1).closing.market_on_close_minutes == 1
 
 
 @pytest.mark.parametrize("kind", ["MARKET_ON_CLOSE", "LIMIT_ON_OPEN"])
