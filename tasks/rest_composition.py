@@ -10,11 +10,13 @@ from storage.questions import accounts_of
 from storage.store import Store, open_store
 from tasks.broker_composition import broker_to_look_at, broker_to_stop
 from trading.account_at_rest import reconciler_at_rest
-from trading.errors import ConfigurationError
+from trading.errors import BrokerUnavailable, ConfigurationError
 from trading.reconciler import Reconciler
 from trading.settings import Settings
-from trading.stop_at_rest import StopAtRest
+from trading.stop_at_rest import BrokerAtRest, StopAtRest
 from trading.stops import StopStep
+
+_TRIED_AGAIN_AFTER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,24 @@ def assemble_reconciliation(settings: Settings, account: str | None, repairs: bo
         yield ReconciliationDesk(reconciler_at_rest(settings, named, broker, store.ledger, settle), named, store)
 
 
+class _NotTooOften:
+    """A connection that has just failed is not tried again at once: each try may take as long as it is allowed to."""
+
+    def __init__(self, connect: Callable[[], BrokerAtRest]) -> None:
+        self._connect = connect
+        self._failed: BrokerUnavailable | None = None
+        self._again_at = 0.0
+
+    def __call__(self) -> BrokerAtRest:
+        if self._failed is not None and time.monotonic() < self._again_at:
+            raise self._failed
+        try:
+            return self._connect()
+        except BrokerUnavailable as error:
+            self._failed, self._again_at = error, time.monotonic() + _TRIED_AGAIN_AFTER_SECONDS
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class StopDesk:
     """The ledger, held alone, and a way to stop each of its accounts while nobody trades it."""
@@ -57,7 +77,7 @@ class StopDesk:
         """What stops the account; its broker is connected when it is first needed, and left with ``closing``."""
         settings = self.settings
 
-        connect = functools.partial(broker_to_stop, settings, account, closing)
+        connect = _NotTooOften(functools.partial(broker_to_stop, settings, account, closing))
         settle = functools.partial(time.sleep, float(settings.orders.settle_seconds))
         return StopAtRest(settings, account, self.store.ledger, connect, settle, strategy, told)
 

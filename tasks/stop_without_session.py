@@ -29,8 +29,8 @@ Told = Callable[[Mapping[str, Any]], None]
 
 _SHOWN_WITHIN = timedelta(seconds=3)
 """How long the broker of an account at rest may take to show that nothing works there any more."""
-_SHOWN_ELSEWHERE_WITHIN = timedelta(seconds=45)
-"""The same for a broker that has to be connected, and whose market trades what closes a position."""
+_SHOWN_BY_MARKET_WITHIN = timedelta(seconds=45)
+"""The same where a market trades what closes a position."""
 _LOOKED_EVERY_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -138,6 +138,8 @@ class _Stopping:
         stop_id = self.stop_id if is_first else f"{self.stop_id}.{account}"
         strategy = self.scope.removeprefix("strategy:") if self.scope.startswith("strategy:") else None
         controls = self.desk.controls(account, strategy, lambda step: self.tell(step, account), closing)
+        trades = self.wanted.flatten and self.wanted.settings.broker.kind == "ib" and controls.would_trade()
+        shown_within = _SHOWN_BY_MARKET_WITHIN if trades else _SHOWN_WITHIN
         now = datetime.now(UTC)
         begun = next((stop for stop in ledger.unfinished_stops(account) if stop.stop_id == stop_id), None)
         if begun is None:
@@ -149,7 +151,6 @@ class _Stopping:
                 controls.record(stop, before)
         else:
             stop, before = begun, ledger.stop_steps(stop_id)
-        shown_within = _SHOWN_WITHIN if self.wanted.settings.broker.kind == "paper" else _SHOWN_ELSEWHERE_WITHIN
         stopping = EmergencyStop(controls, stop, before, shown_within, self.halt)
         while stopping.advance(datetime.now(UTC)).state is StopState.RUNNING:
             time.sleep(_LOOKED_EVERY_SECONDS)

@@ -64,6 +64,13 @@ class StopAtRest:
         self._connected: BrokerAtRest | None = None
         self._has_sent = False
 
+    def would_trade(self) -> bool:
+        """Whether what closes a position would trade now; not where the broker cannot be reached."""
+        try:
+            return self._no_trades() is None
+        except BrokerUnavailable:
+            return False
+
     def latch(self, halt: Halt) -> None:
         """Commit the halt; there again, it changes nothing."""
         self._ledger.commit("", LedgerEntries(halts=[halt]))
