@@ -32,7 +32,7 @@ def emergency_stop(
     Args:
         reason: Why, for whoever clears the halt.
         scope: all, account:NAME, strategy:NAME or symbol:NAME.
-        flatten: Close every position in the scope too. Only a session that runs can.
+        flatten: Close every position in the scope too. On a simulated account only a session that runs can.
         minutes: End the halt after so long; empty means until the flow resume-trading, or openbell resume, clears it.
         settings: Where the ledger is, and the broker's account; the same as the session's. Last, because who stops is in a hurry.
     """
