@@ -102,7 +102,12 @@ def ib_venue(settings: Settings, session_date: date | None, store: Store, closin
     calendar = TradingCalendar(settings.session.exchange, day)
     hours = calendar.hours(day)
     _require_time_left(clock.now(), hours, store.ledger.find_session(session_id(day, account, settings.strategy)))
-    pace = {"session": settings.session.model_copy(update={"pace": _pace(clock)})}
+    acting = settings.model_copy(
+        update={
+            "session": settings.session.model_copy(update={"pace": _pace(clock)}),
+            "feed": settings.feed.model_copy(update={"kind": FeedKind.IB}),
+        }
+    )
     feed = IbFeed(line.connection, line.contracts, settings.session.timeframe)
     closing.callback(feed.end)
     closing.callback(line.alerts.leave)
@@ -119,7 +124,6 @@ def ib_venue(settings: Settings, session_date: date | None, store: Store, closin
         feed.attend = agent.attend
         line.alerts.carry(agent.risk_events, agent.session_id)
 
-    acting = settings.model_copy(update=pace)
     return Venue(acting, account, calendar, hours, clock, feed, connect_broker, begin, begins_now=True)
 
 

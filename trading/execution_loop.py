@@ -107,7 +107,7 @@ class ExecutionLoop:
         observers: Observers,
         market: SimulatedMarket | None = None,
         risk_events: RiskEventHandler | None = None,
-        now: Callable[[], datetime] | None = None,
+        seconds_since: Callable[[datetime], float] | None = None,
         shadow: Policy | None = None,
     ) -> None:
         self.session = record
@@ -136,7 +136,7 @@ class ExecutionLoop:
         for one in (policy, shadow):
             if isinstance(one, Remembering):
                 self._remembering.append(one)
-        self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, now)
+        self.gate = RiskGate(record, hours, settings, router, tracker, self.risk_events, seconds_since)
         self.bookkeeper = Bookkeeper(router, tracker, record, hours, self.bar_length, self.gate.note_fills)
         router.may_place = self.gate.require_approved
         router.may_amend = self.gate.may_amend

@@ -40,7 +40,7 @@ from trading.order_views import tails_look_back
 from trading.orders import OpenOrder, OrderEvent, OrderStatus, Side
 from trading.pnl_tracker import PnLTracker, PortfolioState, ProfitAndLoss
 from trading.policy_settings import PolicyChoice
-from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Remembering, SimulatedMarket
+from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Remembering, SimulatedMarket, Unwaiting
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
@@ -193,7 +193,7 @@ class OrchestratorAgent:
             self._observers,
             self._ports.market,
             self.risk_events,
-            self._ports.clock.now,
+            self._seconds_since,
             self._ports.shadow,
         )
         if resumed is not None:
@@ -540,6 +540,10 @@ class OrchestratorAgent:
         return stopping.report
 
     # Inside
+
+    def _seconds_since(self, moment: datetime) -> float:
+        clock = self._ports.clock
+        return clock.seconds_since(moment) if isinstance(clock, Unwaiting) else (clock.now() - moment).total_seconds()
 
     @property
     def session_time(self) -> datetime:

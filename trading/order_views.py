@@ -10,7 +10,7 @@ from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep, ClosingSteps
 from trading.exposures import Exposures
 from trading.halt_latches import HaltLatches
-from trading.money import ZERO, from_micros
+from trading.money import ZERO, from_micros, round_money
 from trading.order_router import OrderRouter
 from trading.order_tape import OrderTape
 from trading.orders import OpenOrder, OrderIntent, OrderType, Side, highest_price
@@ -41,7 +41,7 @@ class OrderViews:
         latches: HaltLatches,
         tape: OrderTape,
         steps: ClosingSteps,
-        now: Callable[[], datetime] | None,
+        seconds_since: Callable[[datetime], float] | None,
     ) -> None:
         self._hours = hours
         self._bar_microseconds = bar_length // _MICROSECOND
@@ -51,7 +51,7 @@ class OrderViews:
         self._latches = latches
         self._tape = tape
         self._steps = steps
-        self._now = now
+        self._seconds_since = seconds_since
         self.change_limits(risk)
 
     def change_limits(self, risk: RiskSettings) -> None:
@@ -174,9 +174,9 @@ class OrderViews:
         return max((newest - before) // self._bar_microseconds - 1, 0)
 
     def _price_age(self, bar_ends_at: datetime) -> Decimal:
-        if self._now is None:
+        if self._seconds_since is None:
             return ZERO
-        return Decimal(max((self._now() - bar_ends_at) // _MICROSECOND, 0)).scaleb(-6)
+        return round_money(Decimal(max(self._seconds_since(bar_ends_at), 0.0)))
 
     def entries_closed(self, at: datetime) -> str | None:
         """Why nothing may be opened or added at the end of a bar; None where it may."""

@@ -58,6 +58,15 @@ class Clock(Protocol):
         ...
 
 
+@runtime_checkable
+class Unwaiting(Protocol):
+    """The clock of a market that waits for nobody, at whatever speed its time goes."""
+
+    def seconds_since(self, moment: datetime) -> float:
+        """Seconds of the wall that have gone by since a moment of the session's time; negative for one to come."""
+        ...
+
+
 class BarSource(Protocol):
     """Bars at rest: a file or a table of one timeframe."""
 

@@ -39,7 +39,8 @@ from trading.sizing import CannotSize, SizingBasis
 class RiskGate:
     """The gate of one session. Owned by the thread that trades.
 
-    ``now`` is the session's clock, which says how old a decided bar is; None where bars are as old as they are.
+    ``seconds_since`` tells how long ago a moment of the session's time was, which says how old a decided bar is; None where bars are
+    as old as they are.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class RiskGate:
         router: OrderRouter,
         tracker: PnLTracker,
         events: RiskEventHandler,
-        now: Callable[[], datetime] | None = None,
+        seconds_since: Callable[[datetime], float] | None = None,
     ) -> None:
         self._hours = hours
         self._settings = settings
@@ -83,7 +84,7 @@ class RiskGate:
             self.latches,
             self.tape,
             self._closing_out.steps,
-            now,
+            seconds_since,
         )
         self._set_limits(risk)
         self.begin_day(tracker.starting_equity, tracker.starting_equity, tracker.high_water_mark)

@@ -95,7 +95,7 @@ class RiskSettings(Section):
     throttle_skip_fraction: Annotated[Decimal, Field(ge=0, lt=1)] = Decimal("0.10")
     """An order of which the market carries less than this fraction is not sent at all."""
     max_price_age_seconds: Annotated[Decimal | None, Field(gt=0, le=86_400), Off] = Decimal("90")
-    """At pace `live`: how long ago the decided bar may have ended when the order is about to be sent. `off` switches it off."""
+    """At pace `live`, and with bars of a broker: how long ago the decided bar may have ended when the order is about to be sent. `off` switches it off."""
     max_gap_bars: Annotated[Annotated[int, Field(ge=0, le=1_440)] | None, Off] = 5
     """Bars of the symbol that may be missing right before the decided one, within the session. `off` switches it off."""
     max_daily_loss: Annotated[PositiveMoney | None, Off] = Decimal("1000")

@@ -40,7 +40,7 @@ from trading.position_rules import (
 )
 from trading.risk_rules import Rule
 from trading.risk_settings import RiskSettings
-from trading.settings import Settings
+from trading.settings import FeedKind, Settings
 
 
 def rules_from(settings: Settings, risk: RiskSettings | None = None) -> tuple[Rule, ...]:
@@ -95,8 +95,8 @@ def _of_positions(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
 
 
 def _of_the_market(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
-    # Only a market that does not wait makes prices old: a rehearsal's bars come as fast as it can take them.
-    live = settings.session.pace == "live"
+    # Only a market that does not wait makes prices old: recorded bars come as fast as they are taken.
+    live = settings.session.pace == "live" or settings.feed.kind is FeedKind.IB
     return [
         None if risk.max_price_age_seconds is None or not live else FreshPrice(risk.max_price_age_seconds),
         None if risk.max_gap_bars is None else NoDataGap(risk.max_gap_bars),

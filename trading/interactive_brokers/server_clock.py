@@ -76,6 +76,11 @@ class ServerClock:
                 pause = left / self._rate if self._rate > 0 else _LOOKS_SECONDS
                 self._changed.wait(min(max(pause, 0.0005), _LOOKS_SECONDS))
 
+    def seconds_since(self, moment: datetime) -> float:
+        """Seconds of the wall since a moment of the session's time, at the rate that time goes now."""
+        passed = (self.now() - moment).total_seconds()
+        return passed / self._rate if self._rate > 0 else 0.0
+
     def session_time_of(self, wall_seconds: float) -> timedelta:
         """How much session time goes by in so many seconds of the wall."""
         return timedelta(seconds=wall_seconds * self._rate)
