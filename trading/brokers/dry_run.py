@@ -7,7 +7,7 @@ from datetime import datetime
 
 from trading.errors import BrokerUnavailable, OrderRefused
 from trading.orders import Execution, OrderAmendment, OrderIntent
-from trading.ports import Acknowledgement, Broker, BrokerAccount, BrokerOrder, OrderReport
+from trading.ports import Acknowledgement, Broker, BrokerAccount, BrokerOrder, OrderReport, Resting
 
 NOT_SENT = "dry run: not sent"
 """What every order of a dry run ends with."""
@@ -33,6 +33,10 @@ class DryRun:
     def executions_kept_since(self) -> datetime | None:
         """As the broker has it."""
         return self._broker.executions_kept_since
+
+    def no_new_orders(self, at: datetime) -> str | None:
+        """As the broker says where it rests at times; None where it never does."""
+        return self._broker.no_new_orders(at) if isinstance(self._broker, Resting) else None
 
     def submit(self, intent: OrderIntent) -> Acknowledgement:
         """Always raises ``OrderRefused``."""
