@@ -88,7 +88,9 @@ class LiveMinutes:
         self._first = first
         self._pieces: dict[int, dict[int, Row]] = {}
         self._renewed: dict[int, Row] = {}
+        self._renewed_at: dict[int, int] = {}
         self._newest_renewed = -1
+        self._broken_off: set[int] = set()
         self._rows: dict[int, Row] = {}
         self.heard_until_us = grid.opens_us
         """Until when the newest bar that came reaches; the open before the first one."""
@@ -113,39 +115,51 @@ class LiveMinutes:
             del self._pieces[number]
         return number
 
-    def renew(self, bar: BarTold) -> int | None:
+    def renew(self, bar: BarTold, now_us: int, missed_us: int) -> int | None:
         """Take in a bar of the session's length that is still growing: it is whole once a later one has begun.
 
-        The number of the bar; None where it brings nothing new.
+        ``now_us`` is the server's time. A bar whose last news is more than ``missed_us`` older than its end has lost some: it is not
+        whole. The number of the bar; None where it brings nothing new.
         """
         number = self._grid.number_of(to_epoch_us(bar.time))
         if number is None or to_epoch_us(bar.time) != self._grid.begins_us(number):
             return None
         self.heard_until_us = max(self.heard_until_us, self._grid.begins_us(number) + 1)
-        if number < self._first or number in self._rows or number < self._newest_renewed:
+        if number < max(self._first, self._newest_renewed) or number in self._rows:
             return None
         row = row_of(bar.open, bar.high, bar.low, bar.close, bar.volume)
+        # Where nothing is traded the bar stays as it is, and that is heard too.
+        self._renewed_at[number] = now_us
         if self._renewed.get(number) == row:
             return None
         self._renewed[number] = row
         if number > self._newest_renewed:
             before, self._newest_renewed = self._newest_renewed, number
-            self.settle_renewed(before)
+            self.settle_renewed(before, missed_us)
         return number
 
-    def settle_renewed(self, number: int) -> None:
-        """No more news of this growing bar is waited for: as it is, it is whole."""
-        row = self._renewed.pop(number, None)
-        if row is not None and number >= self._first:
+    def settle_renewed(self, number: int, missed_us: int) -> None:
+        """No more news of this growing bar is waited for: it is whole as it is, or has broken off (see ``renew``)."""
+        row, at_us = self._renewed.pop(number, None), self._renewed_at.pop(number, 0)
+        if row is None or number < self._first:
+            return
+        if at_us + missed_us >= self._grid.ends_us(number):
             self._rows.setdefault(number, row)
+        else:
+            self._broken_off.add(number)
+
+    def break_off(self) -> None:
+        """What was subscribed to has ended: what is growing is not believed, until it is renewed from elsewhere."""
+        self._renewed.clear()
+        self._renewed_at.clear()
+        self._newest_renewed = -1
 
     def fill(self, number: int, row: Row) -> bool:
         """A bar from history. False where it is whole already, or was passed on."""
         if number < self._first or number in self._rows:
             return False
         self._rows[number] = row
-        self._pieces.pop(number, None)
-        self._renewed.pop(number, None)
+        self._forget(number)
         return True
 
     def row(self, number: int) -> Row | None:
@@ -156,10 +170,16 @@ class LiveMinutes:
         """Whether something of the bar was heard."""
         return number in self._rows or number in self._pieces or number in self._renewed
 
+    def is_growing(self, number: int) -> bool:
+        """Whether it is one of those that are renewed, and not whole yet."""
+        return number in self._renewed
+
     def surely_lacks(self, number: int) -> bool:
         """Whether five seconds of it are missing that cannot just be on their way: later ones have come."""
         if number in self._rows or number in self._renewed:
             return False
+        if number in self._broken_off:
+            return True
         pieces = self._pieces.get(number, {})
         return self.heard_until_us > self._grid.ends_us(number) or (bool(pieces) and max(pieces) >= len(pieces))
 
@@ -171,9 +191,14 @@ class LiveMinutes:
         """The bar, and all before it, are delivered or given up: nothing of them is taken any more."""
         for passed in range(self._first, number + 1):
             self._rows.pop(passed, None)
-            self._pieces.pop(passed, None)
-            self._renewed.pop(passed, None)
+            self._forget(passed)
         self._first = max(self._first, number + 1)
+
+    def _forget(self, number: int) -> None:
+        self._pieces.pop(number, None)
+        self._renewed.pop(number, None)
+        self._renewed_at.pop(number, None)
+        self._broken_off.discard(number)
 
     def _places(self, number: int) -> int:
         return (self._grid.ends_us(number) - self._grid.begins_us(number)) // FIVE_SECONDS_US

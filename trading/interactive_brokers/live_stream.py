@@ -45,6 +45,7 @@ _PAUSE_SECONDS = 1.0
 _DELAY = timedelta(minutes=20)
 """How old delayed data are at most."""
 _SILENCE_US = 60_000_000
+_NEWS_MISSED_US = 4_000_000
 _GRACE = timedelta(seconds=5)
 _BUST = 10225
 """The broker ended a subscription because a trade was taken back; it wants to be asked anew."""
@@ -100,6 +101,7 @@ class LiveStream:
         with self._changed:
             for one in self._symbols.values():
                 one.listened_since_us = max(self._server_us, self._grid.opens_us)
+                one.minutes.break_off()
                 one.ask_soon()
         try:
             self._subscriptions.subscribe(line, self._spawn_here)
@@ -128,11 +130,13 @@ class LiveStream:
                 number = one.minutes.take(bar)
                 is_news = one.minutes.heard_until_us > before_us
             else:
-                number = one.minutes.renew(bar)
+                number = one.minutes.renew(bar, self._clock_us(), self._missed_us())
                 is_news = number is not None
-            if is_news:
-                # A growing bar does not say how far it has come.
-                one.heard_at_us = max(one.heard_at_us, until_us if five_seconds else self._clock_us())
+            if is_news and five_seconds:
+                one.heard_at_us = max(one.heard_at_us, until_us)
+            elif is_news:
+                # A growing bar does not say how far it has come: it is as old as what the server says next of its time.
+                one.has_news = True
             speaks_again = one.is_silent and is_news
             if speaks_again:
                 one.is_silent = False
@@ -191,7 +195,7 @@ class LiveStream:
                 one.ask_soon()
             self._changed.notify_all()
         for one in silent:
-            self._subscriptions.renew(one.symbol, self._spawn_here)
+            self._renew(one)
 
     def _spawn_here(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -205,7 +209,12 @@ class LiveStream:
 
     async def _renew_later(self, symbol: str, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._subscriptions.renew(symbol, self._spawn_here)
+        self._renew(self._symbols[symbol])
+
+    def _renew(self, one: LiveSymbol) -> None:
+        with self._changed:
+            one.minutes.break_off()
+        self._subscriptions.renew(one.symbol, self._spawn_here)
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """As ``_spawn_here``, from the trading thread."""
@@ -216,6 +225,9 @@ class LiveStream:
         self._connection.clock.tell(told)
         with self._changed:
             self._server_us = max(self._server_us, to_epoch_us(told))
+            for one in self._symbols.values():
+                if one.has_news:
+                    one.has_news, one.heard_at_us = False, max(one.heard_at_us, self._server_us)
             self._changed.notify_all()
 
     async def _ask_time(self) -> None:
@@ -345,7 +357,7 @@ class LiveStream:
         is_late = late_us >= self._late_us and waited >= _LEAST_WAIT_SECONDS
         if is_late:
             for one in missing:
-                one.minutes.settle_renewed(number)
+                one.minutes.settle_renewed(number, self._missed_us())
             missing = [one for one in missing if one.minutes.row(number) is None]
         may_ask = waited >= _LEAST_WAIT_SECONDS / 2
         # History has a bar a moment after its end.
@@ -354,6 +366,8 @@ class LiveStream:
             lacks = one.minutes.surely_lacks(number)
             due = last if may_ask or lacks else -1
             due = max(due, number) if lacks else due
+            if one.minutes.is_growing(number):
+                due = -1  # it comes to its end by itself, or is taken as it is
             if one.repair is None and due >= number and one.answered_through < due and wall >= one.ask_again_at:
                 self._repair(one, Repair(number, due, wall))
         return all(self._is_given_up(one, number, wall, is_late) for one in missing)
@@ -366,8 +380,10 @@ class LiveStream:
         if is_late:
             return True
         # What has begun may still come to its end by itself.
-        has_begun = one.minutes.has_begun(number)
-        return not has_begun and (one.answered_through >= number or (one.is_silent and repair is None))
+        if one.minutes.has_begun(number):
+            return False
+        is_backing_off = one.is_silent and repair is None and wall < one.ask_again_at
+        return one.answered_through >= number or is_backing_off
 
     def _repair(self, one: LiveSymbol, repair: Repair) -> None:
         one.repair = repair
@@ -385,7 +401,7 @@ class LiveStream:
     def _pass_on(self, number: int, rows: Mapping[str, BarColumns]) -> None:
         for symbol, one in self._symbols.items():
             one.minutes.pass_on(number)
-            if rows and symbol not in rows:
+            if rows and symbol not in rows and not one.is_silent:
                 _log.warning("no bar symbol=%s bar_time=%s", symbol, self._grid.begins_at(number).isoformat())
         if rows:
             self._is_delivering = True
@@ -420,8 +436,8 @@ class LiveStream:
                 continue
             limit_us = max(one.heard_at_us, one.listened_since_us) + allowed_us
             if limit_us < self._grid.closes_us + self._delay_us:
-                self._want_time(limit_us, wall)
-            if until_us >= limit_us:
+                self._want_time(limit_us - (allowed_us // 2 if one.has_news else 0), wall)
+            if until_us >= limit_us and not one.has_news:
                 one.is_silent = True
                 self._connection.soon(partial(self._tell_of_silence, one))
 
@@ -432,11 +448,16 @@ class LiveStream:
             "again; the other symbols go on.",
             one.symbol,
         )
-        self._subscriptions.renew(one.symbol, self._spawn_here)
+        self._renew(one)
 
     def _clock_us(self) -> int:
         clock = self._connection.clock
         return to_epoch_us(clock.now()) if clock.is_known else 0
+
+    def _missed_us(self) -> int:
+        """How long before its end the news of a growing bar may have stopped. They come every five seconds; where the session's time
+        runs faster than a clock can tell, nobody can say."""
+        return max(_NEWS_MISSED_US, round(_LEAST_WAIT_SECONDS * 1e6 * self._connection.clock.rate))
 
     def _wall_seconds(self, session_us: int) -> float:
         return session_us / 1e6 / max(self._connection.clock.rate, 0.01)

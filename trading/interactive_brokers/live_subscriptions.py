@@ -18,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 _LIVE, _DELAYED = 1, 3
 _KEPT_SECONDS = 1_800
+_DIFFERENT = 16
 
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 """Has something done on the connection's thread, by and by."""
@@ -49,6 +50,7 @@ class LiveSubscriptions:
         self._numbers: dict[str, int] = {}
         self._left: dict[int, str] = {}
         self._has_fallen_back = False
+        self._asked: dict[str, int] = {}
 
     def symbol_of(self, number: int) -> str | None:
         """Whose bars carry this number."""
@@ -105,7 +107,10 @@ class LiveSubscriptions:
             spawn(self._keep_up_to_date(line, symbol))
 
     async def _keep_up_to_date(self, line: "GatewayLine", symbol: str) -> None:
-        duration = f"{max(_KEPT_SECONDS, 2 * 60 * self._timeframe.minutes)} S"
+        # One bar more each time: the same question again would have to wait for 15 seconds.
+        asked = self._asked[symbol] = self._asked.get(symbol, 0) + 1
+        length = 60 * self._timeframe.minutes
+        duration = f"{max(_KEPT_SECONDS, 2 * length) + asked % _DIFFERENT * length} S"
         size = bar_size(self._timeframe)
         await self._history.turn((symbol, "kept up to date", duration, size), symbol)
         if line is self._line and line.is_connected:

@@ -24,6 +24,8 @@ class LiveSymbol:
         """From when on bars should have come: the open, or when they were subscribed to last."""
         self.heard_at_us = grid.opens_us
         """The server's time when something new of it came last."""
+        self.has_news = False
+        """Something new has come, and nobody has looked at the time since."""
         self.is_silent = False
         self.repair: Repair | None = None
         self.answered_through = first - 1

@@ -116,6 +116,32 @@ def test_a_silent_stream_is_noticed_within_a_bar_subscribed_anew_and_read_from_h
     assert session.rows("GGG") == played.bars("GGG", first, first + 6)
 
 
+def test_a_silent_stream_of_growing_bars_is_noticed_too(gateway: Any, connect: Any, played: Any) -> None:
+    client = connect(gateway, live_bars="keep_up_to_date")
+    first = gateway.begin_minute()
+    asked = gateway.received("reqHistoricalData")
+    session = client.take("FFF", first=first)
+    client.until(lambda: gateway.received("reqHistoricalData") == asked + 1)
+    gateway.play_to(first + 1, seconds=10)
+    client.until(lambda: len(session.taken) == 1)
+    gateway.fault("data_stop", symbol="FFF", bars=40)
+    gateway.play_to(first + 2, seconds=10)
+    client.until(lambda: len(session.taken) == 2, "from history")
+    # What came last could have come at any moment up to now: from here on it is a minute.
+    gateway.play_to(first + 3, seconds=20)
+    client.until(lambda: client.silences("FFF") == [False], "silent")
+
+    def speaks_again() -> bool:
+        gateway.play(1 / 12)
+        return bool(client.silences("FFF") == [False, True])
+
+    client.until(speaks_again, "speaks again")
+    last = gateway.begin_minute()
+    gateway.play_to(last, seconds=5)
+    client.until(lambda: len(session.taken) == last - first)
+    assert session.rows("FFF") == played.bars("FFF", first, last)
+
+
 def test_what_was_missed_while_the_line_was_away_comes_in_order_when_it_is_back(
     gateway: Any, connect: Any, played: Any
 ) -> None:

@@ -171,32 +171,66 @@ def growing(minute: int, close: float, volume: float) -> BarTold:
     return BarTold(1, OPEN + timedelta(minutes=minute), 100.0, max(close, 100.0), min(close, 100.0), close, volume)
 
 
+def renewed(minutes: LiveMinutes, bar: BarTold, seconds: float) -> int | None:
+    """Hear of a growing bar so many seconds after the open; news of four seconds may be missed."""
+    return minutes.renew(bar, GRID.opens_us + round(seconds * 1e6), 4_000_000)
+
+
 def test_a_growing_bar_is_whole_when_the_next_one_has_begun() -> None:
     minutes = LiveMinutes(GRID)
-    minutes.renew(growing(0, 100.5, 100.0))
-    minutes.renew(growing(0, 99.0, 300.0))
+    renewed(minutes, growing(0, 100.5, 100.0), 5)
+    renewed(minutes, growing(0, 99.0, 300.0), 60)
     assert minutes.row(0) is None
-    minutes.renew(growing(1, 101.0, 10.0))
+    renewed(minutes, growing(1, 101.0, 10.0), 65)
     assert minutes.row(0) == (100_000_000, 100_000_000, 99_000_000, 99_000_000, 300)
     assert minutes.row(1) is None
 
 
+def test_a_growing_bar_whose_last_news_were_lost_is_not_whole() -> None:
+    minutes = LiveMinutes(GRID)
+    renewed(minutes, growing(0, 100.5, 100.0), 55)
+    renewed(minutes, growing(1, 101.0, 10.0), 65)
+    assert minutes.row(0) is None
+    assert minutes.surely_lacks(0)
+    assert minutes.fill(0, (1, 2, 3, 4, 5))
+    assert minutes.row(0) == (1, 2, 3, 4, 5)
+
+
+def test_a_growing_bar_without_trades_at_its_end_is_whole() -> None:
+    minutes = LiveMinutes(GRID)
+    renewed(minutes, growing(0, 100.5, 100.0), 30)
+    assert renewed(minutes, growing(0, 100.5, 100.0), 60) is None
+    renewed(minutes, growing(1, 101.0, 10.0), 65)
+    assert minutes.row(0) == (100_000_000, 100_500_000, 100_000_000, 100_500_000, 100)
+
+
 def test_an_older_state_of_a_growing_bar_comes_too_late_to_change_it() -> None:
     minutes = LiveMinutes(GRID)
-    minutes.renew(growing(0, 100.5, 300.0))
-    minutes.renew(growing(1, 100.0, 10.0))
-    assert minutes.renew(growing(0, 100.2, 200.0)) is None
+    renewed(minutes, growing(0, 100.5, 300.0), 60)
+    renewed(minutes, growing(1, 100.0, 10.0), 65)
+    assert renewed(minutes, growing(0, 100.2, 200.0), 66) is None
     assert minutes.row(0) == (100_000_000, 100_500_000, 100_000_000, 100_500_000, 300)
 
 
 def test_a_growing_bar_can_be_taken_as_it_is_and_one_that_never_came_cannot() -> None:
     minutes = LiveMinutes(GRID)
-    minutes.renew(growing(1, 100.5, 300.0))
-    minutes.settle_renewed(0)
-    minutes.settle_renewed(1)
+    renewed(minutes, growing(1, 100.5, 300.0), 120)
+    minutes.settle_renewed(0, 4_000_000)
+    minutes.settle_renewed(1, 4_000_000)
     assert minutes.row(0) is None
     assert minutes.row(1) == (100_000_000, 100_500_000, 100_000_000, 100_500_000, 300)
     assert minutes.surely_lacks(0)
+
+
+def test_what_was_growing_when_the_line_broke_is_believed_only_when_it_is_told_anew() -> None:
+    minutes = LiveMinutes(GRID)
+    renewed(minutes, growing(0, 100.5, 300.0), 55)
+    minutes.break_off()
+    minutes.settle_renewed(0, 4_000_000)
+    assert minutes.row(0) is None
+    renewed(minutes, growing(0, 100.7, 900.0), 60)
+    renewed(minutes, growing(1, 100.0, 10.0), 65)
+    assert minutes.row(0) == (100_000_000, 100_700_000, 100_000_000, 100_700_000, 900)
 
 
 def test_numbers_of_the_wire_become_micros_exactly() -> None:
