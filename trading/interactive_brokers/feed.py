@@ -10,8 +10,11 @@ from trading.calendar import TradingHours
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
 from trading.interactive_brokers.historical_bars import HistoricalBars, Patience
+from trading.interactive_brokers.live_listener import LiveListener
 from trading.interactive_brokers.live_minutes import SessionGrid
+from trading.interactive_brokers.live_session import LiveSession
 from trading.interactive_brokers.live_stream import LiveStream
+from trading.interactive_brokers.live_subscriptions import LiveSubscriptions
 from trading.interactive_brokers.messages import Message
 from trading.sessions import Mode
 
@@ -40,6 +43,7 @@ class IbFeed:
         self._patience = patience
         self._history = HistoricalBars(connection, contracts, timeframe)
         self._live: LiveStream | None = None
+        self._listener: LiveListener | None = None
         self._attended_at = float("-inf")
         self.attend: Callable[[], None] | None = None
         """Called on the trading thread while ``stream`` waits, twice a second of the wall at most; what it raises ends the wait."""
@@ -70,17 +74,20 @@ class IbFeed:
         """
         self.end()
         self._contracts.look_up(symbols)
+        settings = self._connection.settings
         first = SessionGrid(hours, self._timeframe).first_after(after)
-        live = LiveStream(
-            self._connection, self._contracts, self._history, self._timeframe, symbols, hours, first, self._look_up
+        session = LiveSession(self._connection, self._timeframe, symbols, hours, first)
+        subscriptions = LiveSubscriptions(
+            symbols, self._contracts, self._history, self._timeframe, settings.live_bars, session.is_delayed
         )
-        self._live = live
+        self._listener = LiveListener(session, self._history, subscriptions)
+        live = self._live = LiveStream(session, self._listener, self._look_up)
         live.begin()
         return live.slices()
 
     def end(self) -> None:
         """End what is subscribed to, where a stream was not taken to its end."""
-        live, self._live = self._live, None
+        live, self._live, self._listener = self._live, None, None
         if live is not None:
             live.end()
 
@@ -91,9 +98,9 @@ class IbFeed:
             self.attend()
 
     def _hear(self, message: Message) -> None:
-        if self._live is not None:
-            self._live.hear(message)
+        if self._listener is not None:
+            self._listener.hear(message)
 
     async def _join(self, line: "GatewayLine") -> None:
-        if self._live is not None:
-            await self._live.join(line)
+        if self._listener is not None:
+            await self._listener.join(line)
