@@ -217,18 +217,21 @@ def alerts_too_many(told: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[str
     """Each episode is told once: it begins, and ends before it can begin again."""
     for lines in told:
         standing: set[tuple[str, str]] = set()
+        known: set[tuple[str, str]] = set()
         for one in lines:
             if one["what"] != "alert":
                 continue
             key = (one["kind"], one["subject"])
             if one["over"]:
-                if key not in standing:
+                # What began before there was a session to tell it was told to the log.
+                if key not in standing and key in known:
                     yield f"the end of {key} is told, and nobody was told that it began"
                 standing.discard(key)
             elif key in standing:
                 yield f"{key} is told twice: {one['text']}"
             else:
                 standing.add(key)
+            known.add(key)
 
 
 def _shown(found: Sequence[Any]) -> str:

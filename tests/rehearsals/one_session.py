@@ -5,30 +5,23 @@ import json
 import os
 import threading
 import traceback
-import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
-from rehearsal_plan import LEDGER, MONDAY, Plan
+from rehearsal_plan import MONDAY, Plan
 
-from storage.runners import this_runner
-from storage.store import Store, open_store
-from tasks.policy_composition import build_policy
-from trading.account_at_rest import reconciler_at_rest
-from trading.calendar import TradingCalendar
-from trading.clocks.wall_clock import WallClock
-from trading.errors import OpenbellError, RefusedToTrade, StoppedEarly
-from trading.interactive_brokers.broker import IbBroker
-from trading.interactive_brokers.connection import GatewayConnection
-from trading.interactive_brokers.contracts import Contracts
-from trading.interactive_brokers.episodes import Alert
-from trading.interactive_brokers.feed import IbFeed
-from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
+from tasks.composition import assemble
+from tasks.rest_composition import assemble_reconciliation
+from trading.errors import OpenbellError, RefusedToTrade, SessionOver, StoppedEarly
+from trading.orchestrator_agent import OrchestratorAgent
+from trading.risk_events import RiskEvent, RiskEventKind
 from trading.sessions import SessionState
 from trading.settings import Settings
 
-COMPLETED, FAILED, REFUSED, STOPPED = 0, 1, 3, 4
+COMPLETED, FAILED, REFUSED, STOPPED, OVER = 0, 1, 3, 4, 5
+_EVENING = datetime.combine(MONDAY, time(22, 0), UTC)
 
 
 class Journal:
@@ -43,9 +36,10 @@ class Journal:
         with self._one_at_a_time:
             os.write(self._file, json.dumps({"what": what, **facts}, default=str).encode() + b"\n")
 
-    def note_alert(self, alert: Alert) -> None:
-        """An operator would be told."""
-        self.note("alert", kind=alert.kind, subject=alert.subject, over=alert.is_over, text=alert.text, at=alert.at)
+    def note_alert(self, event: RiskEvent) -> None:
+        """An operator is told of the broker's line."""
+        facts = event.facts
+        self.note("alert", kind=facts["episode"], subject=facts["subject"], over=facts["is_over"], text=event.message)
 
 
 def trade(plan: Plan, port: int, journal: Journal) -> int:
@@ -63,11 +57,8 @@ def reconcile(plan: Plan, port: int, journal: Journal) -> int:
     """Compare the account that nobody trades any more with the gateway, and repair what follows from its records."""
 
     def work() -> int:
-        settings = plan.settings(port)
-        with _lines(settings, journal) as (connection, broker, _), open_store(LEDGER) as store:
-            account = settings.session.account or ""
-            reconciler = reconciler_at_rest(settings, account, broker, store.ledger, lambda: None)
-            done = reconciler.reconcile("manual", connection.clock.now())
+        with assemble_reconciliation(plan.settings(port), None, repairs=True) as desk:
+            done = desk.reconciler.reconcile("manual", _EVENING)
             for found in done.remaining:
                 journal.note(
                     "remaining", kind=found.kind, subject=found.subject, ours=found.ours, brokers=found.brokers
@@ -81,6 +72,9 @@ def as_exit_code(work: Callable[[], int], journal: Journal) -> int:
     """What ``work`` returns, or the exit code of what it raises; said in the journal. Never raises."""
     try:
         code = work()
+    except SessionOver as over:
+        journal.note("over", why=str(over))
+        return OVER
     except RefusedToTrade as refused:
         journal.note("refused", why=str(refused))
         return REFUSED
@@ -100,33 +94,13 @@ def as_exit_code(work: Callable[[], int], journal: Journal) -> int:
 
 
 @contextlib.contextmanager
-def _lines(settings: Settings, journal: Journal) -> Iterator[tuple[GatewayConnection, IbBroker, IbFeed]]:
-    connection = GatewayConnection(settings.broker.ib, journal.note_alert)
-    contracts = Contracts(connection)
-    broker = IbBroker(connection, contracts, settings.session.account or "")
-    feed = IbFeed(connection, contracts, settings.session.timeframe)
-    connection.open()
-    try:
-        contracts.look_up(settings.session.symbols)
-        yield connection, broker, feed
-    finally:
-        journal.note("left", connections=broker.connections)
-        connection.close()
-
-
-@contextlib.contextmanager
 def desk_of(settings: Settings, journal: Journal) -> Iterator[OrchestratorAgent]:
-    """A session ready to run, put together as the composition root does."""
-    with contextlib.ExitStack() as stack:
-        store: Store = stack.enter_context(open_store(settings.store.path))
-        connection, broker, feed = stack.enter_context(_lines(settings, journal))
-        calendar = TradingCalendar(settings.session.exchange, MONDAY)
-        hours = calendar.hours(MONDAY)
-        policy = build_policy(settings.policy)
-        runner = this_runner(uuid.uuid4().hex)
-        ports = TradingPorts(calendar, connection.clock, WallClock(), feed, broker, policy, store.ledger, runner=runner)
-        agent = OrchestratorAgent(settings, settings.session.account or "", hours, ports)
-        stack.callback(agent.leave)
-        stack.callback(feed.end)
-        feed.attend = agent.attend
-        yield agent
+    """The session, ready to run, with somebody who is told of its broker's line."""
+    with assemble(settings, MONDAY) as desk:
+        agent = desk.agent
+        agent.risk_events.subscribe(journal.note_alert, [RiskEventKind.BROKER_LINE])
+        try:
+            yield agent
+        finally:
+            agent.risk_events.drain()
+            journal.note("left", connections=agent._ports.broker.connections)

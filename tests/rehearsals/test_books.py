@@ -111,4 +111,4 @@ def alerts(*words: tuple[str, bool]) -> list[str]:
 def test_an_episode_that_is_told_twice_is_noticed() -> None:
     assert alerts(("line_lost", False), ("line_lost", True), ("line_lost", False)) == []
     assert len(alerts(("line_lost", False), ("line_lost", False))) == 1
-    assert len(alerts(("line_lost", True))) == 1
+    assert len(alerts(("line_lost", False), ("line_lost", True), ("line_lost", True))) == 1
