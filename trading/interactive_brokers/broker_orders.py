@@ -38,8 +38,9 @@ _TAKEN = (Said.WORKING, Said.ENDING, Said.FILLED)
 class KnownOrder:
     """One order. ``parent`` is the one whose fills it protects. ``word`` is the broker's newest on its standing, empty before the first.
 
-    ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``touched`` the newest
-    message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it, at ``refused_at``.
+    ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``doubted_again`` when
+    something spoke of an end last, ``touched`` the newest message about it, ``listed`` the newest that showed it as open.
+    ``refusal`` is what an error said of it, at ``refused_at``.
     ``earlier`` are shares whose executions are of earlier days, which the gateway no longer tells; None until that was looked at.
     """
 
@@ -53,6 +54,7 @@ class KnownOrder:
     average_price: Decimal | None = None
     ended: OrderStatus | None = None
     doubted: int | None = None
+    doubted_again: int = 0
     touched: int = 0
     listed: int = 0
     refusal: str = ""
@@ -235,7 +237,12 @@ class BrokerOrders:
         elif meaning is not Meaning.CANCEL_NOT_POSSIBLE:
             known.refusal, known.refused_at = words, self._messages
         if known.ended is None:
-            known.doubted = self._messages
+            self._doubt(known)
+
+    def _doubt(self, known: KnownOrder) -> None:
+        """Something speaks of an end. What is asked from now on settles it, and so does what was asked after the first doubt."""
+        known.doubted = known.doubted or self._messages
+        known.doubted_again = self._messages
 
     def _take_word(self, known: KnownOrder, word: str, filled: int) -> None:
         said = meaning_of_status(word)
@@ -247,9 +254,12 @@ class BrokerOrders:
         known.was_taken = known.was_taken or said in _TAKEN
         if said is Said.FILLED and (filled >= known.quantity or self._filled(known) >= known.quantity):
             known.ended, known.doubted = OrderStatus.FILLED, None
-        elif said in (Said.OVER, Said.HELD):
+        elif said is Said.OVER:
+            if known.ended is None:
+                self._doubt(known)
+        elif said is Said.HELD:
             if known.ended is None and known.doubted is None:
-                known.doubted = self._messages
+                self._doubt(known)
         elif known.ended not in (None, OrderStatus.FILLED):
             # It works after all: whatever was thought of it gives way to what the broker shows.
             known.ended, known.doubted = None, None
@@ -294,9 +304,9 @@ class BrokerOrders:
         if known.was_taken and known.refused_at < known.listed:
             # What it was refused for was a change, or not true. How the order ends one day is another matter.
             known.remark, known.refusal = known.refusal or known.remark, ""
-        if said is not Said.OVER:
+        if known.doubted_again <= known.listed:
             known.doubted = None
-        # Else it was said after the order had been listed, and is asked about again.
+        # Else something was said after the order had been listed, and is asked about again.
 
     def _look_for_earlier_fills(self, known: KnownOrder) -> None:
         """What an order that outlives its day has filled without an execution of today is of earlier days."""

@@ -76,18 +76,18 @@ class OrderChanges:
         if number is None:
             raise BrokerUnavailable(f"Order {reference} works under another client id and can be changed there alone.")
         instrument = await asyncio.to_thread(self._instruments.to_trade, known.symbol)
-        before = orders.clock
         known.refusal = ""
         try:
             line.place(number, instrument, replace(wanted, transmit=True))
         except ConnectionError as error:
             raise BrokerUnavailable(f"The change of {reference} was not sent: the line is gone ({error}).") from error
-        await self._day.until(
-            line,
-            lambda: _terms(known.order) == _terms(wanted) or bool(known.refusal) or known.doubted is not None,
-            "a change",
-        )
-        if known.touched <= before:
+
+        def is_answered() -> bool:
+            # What else is told of the order meanwhile, an execution perhaps, is no answer.
+            return _terms(known.order) == _terms(wanted) or bool(known.refusal) or known.doubted is not None
+
+        await self._day.until(line, is_answered, "a change")
+        if not is_answered():
             raise OutcomeUnknown(f"The change of {reference} was sent and no answer came.")
         # A change that failed is told as an end, and one that was taken can be followed by an end: the list decides.
         refused, known.refusal = known.refusal, ""
