@@ -26,7 +26,9 @@ from trading.interactive_brokers.episodes import Alert, EpisodeKind
 from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.historical_bars import Patience
 from trading.interactive_brokers.messages import ErrorTold
+from trading.rehearsal_gateway.connected_client import ConnectedClient
 from trading.rehearsal_gateway.message_kinds import Incoming
+from trading.rehearsal_gateway.wire import FieldReader
 from trading.settings import parse_settings
 
 DAY = date(2026, 1, 5)
@@ -298,6 +300,24 @@ class _InThisProcess(Gateway):
         self._rehearsal = rehearsal
         self._loop = loop
 
+    def serve_no_five_seconds(self) -> None:
+        """From now on requests for bars of five seconds are not understood."""
+        self._soon(lambda: self._rehearsal.gateway.handlers.pop(Incoming.reqRealTimeBars))
+
+    def answer_five_seconds(self, code: int, text: str) -> None:
+        """From now on requests for bars of five seconds are answered with an error, or a notice, and are served no further."""
+
+        def answer(client: ConnectedClient, fields: FieldReader) -> None:
+            client.error(fields.integer(), code, text)
+
+        self._soon(lambda: self._rehearsal.gateway.handlers.update({Incoming.reqRealTimeBars: answer}))
+
+    def _soon(self, do: Callable[[], object]) -> None:
+        async def done() -> None:
+            do()
+
+        asyncio.run_coroutine_threadsafe(done(), self._loop).result(_WITHIN_SECONDS)
+
     @cached_property
     def ports(self) -> dict[str, int]:
         control = self._rehearsal.gateway.control_port
@@ -306,8 +326,8 @@ class _InThisProcess(Gateway):
 
 
 @pytest.fixture
-def bars_only_gateway(tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway that serves no bars of five seconds, as some do for some instruments."""
+def odd_gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway that can be made to lack something, or to answer otherwise."""
     _write_bars(tmp_path / "bars.csv")
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="gateway-of-a-test", daemon=True)
@@ -322,7 +342,6 @@ def bars_only_gateway(tmp_path: Path) -> Iterator[Gateway]:
         return assemble_gateway(settings, asked)
 
     rehearsal = done(assembled())
-    del rehearsal.gateway.handlers[Incoming.reqRealTimeBars]
     done(rehearsal.gateway.start())
     playing = asyncio.run_coroutine_threadsafe(rehearsal.gateway.play(), loop)
     try:

@@ -271,9 +271,10 @@ def test_past_bars_of_earlier_days_are_read_for_the_warmup(gateway: Any, connect
 
 
 def test_where_five_second_bars_are_not_served_the_brokers_own_are_kept_up_to_date(
-    bars_only_gateway: Any, connect: Any, played: Any
+    odd_gateway: Any, connect: Any, played: Any
 ) -> None:
-    gateway = bars_only_gateway
+    gateway = odd_gateway
+    gateway.serve_no_five_seconds()
     client = connect(gateway)
     first = gateway.begin_minute()
     session = client.take("AAA", "BBB", first=first)
@@ -284,3 +285,43 @@ def test_where_five_second_bars_are_not_served_the_brokers_own_are_kept_up_to_da
     for symbol in ("AAA", "BBB"):
         assert session.rows(symbol) == played.bars(symbol, first, first + 2)
     assert gateway.received("reqRealTimeBars") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (354, "Market Data Subscriptions"),
+        (10089, "Market Data Subscriptions"),
+        (10168, "Market Data Subscriptions"),
+        (10197, "another session"),
+        (10167, "delayed"),
+    ],
+)
+def test_without_live_data_the_session_is_refused_with_what_to_change(
+    odd_gateway: Any, connect: Any, code: int, words: str
+) -> None:
+    odd_gateway.answer_five_seconds(code, "as the broker says it")
+    session = connect(odd_gateway).take("AAA", first=odd_gateway.begin_minute())
+    assert session.ended.wait(20)
+    assert isinstance(session.error, DataNotFit)
+    for each in (words, "AAA", str(code)):
+        assert each in str(session.error)
+
+
+def test_delayed_data_are_taken_where_they_are_allowed(odd_gateway: Any, connect: Any) -> None:
+    gateway = odd_gateway
+    gateway.answer_five_seconds(10167, "Displaying delayed market data.")
+    client = connect(gateway, market_data="delayed")
+    session = client.take("AAA", first=gateway.begin_minute())
+    client.until(lambda: any(one.code == 10167 for one in client.errors))
+    client.heard_all()
+    # Bars may be twenty minutes old: until then none is missed, and nothing is given up.
+    gateway.play(10)
+    client.until(lambda: client.connection.clock.now() >= gateway.now - timedelta(seconds=5))
+    assert session.error is None
+    assert session.taken == []
+    assert client.silences("AAA") == []
+    # After that what has not come is asked for, and told of.
+    gateway.play(14)
+    client.until(lambda: len(session.taken) >= 1, "from history")
+    client.until(lambda: client.silences("AAA") == [False], "silent")
