@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of, undecided_of
 from storage.store import Store
-from tasks.dry_run import is_dry_run
+from tasks.dry_run_copies import is_dry_run
 from trading.calendar import TradingHours
 from trading.money import to_cents
 from trading.sessions import Mode, SessionSummary

@@ -9,29 +9,9 @@ from pathlib import Path
 
 from storage.snapshot import write_snapshot
 from tasks.broker_composition import copy_paper_account
+from tasks.dry_run_copies import is_dry_run, settings_of_dry_run
 from trading.errors import ConfigurationError, SessionHeld, StoreError
 from trading.settings import Settings
-
-_ENDING = ".dry-run"
-_STORE_ENDING = ".duckdb"
-
-
-def is_dry_run(database: Path) -> bool:
-    """Whether this is the copy that a dry run traded on."""
-    return database.name.removesuffix(_STORE_ENDING).endswith(_ENDING)
-
-
-def settings_of_dry_run(settings: Settings) -> Settings:
-    """The settings with the copies in the places of ledger and simulated account; nothing is copied yet."""
-    paper = settings.broker.paper
-    if paper.path is not None:
-        paper = paper.model_copy(update={"path": _beside(paper.path, ".sqlite")})
-    return settings.model_copy(
-        update={
-            "store": settings.store.model_copy(update={"path": _beside(settings.store.path, _STORE_ENDING)}),
-            "broker": settings.broker.model_copy(update={"paper": paper}),
-        }
-    )
 
 
 def begin_dry_run(settings: Settings, account: str, closing: contextlib.ExitStack) -> Settings:
@@ -65,7 +45,3 @@ def _hold_alone(copy: Path, closing: contextlib.ExitStack) -> None:
         raise SessionHeld(f"Another dry run is at work on {copy}. Wait until it is over, or end it.") from error
     except OSError as error:
         raise StoreError(f"The copy {copy} cannot be made: {error.strerror or error}. Name another --db.") from error
-
-
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(f"{path.name.removesuffix(ending)}{_ENDING}{ending}")

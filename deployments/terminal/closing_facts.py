@@ -18,7 +18,7 @@ from storage.questions import (
     undecided_of,
 )
 from storage.store import Store
-from tasks.dry_run import is_dry_run
+from tasks.dry_run_copies import is_dry_run
 from trading.calendar import TradingCalendar, TradingHours
 from trading.errors import StoreError
 from trading.orders import OrderStatus

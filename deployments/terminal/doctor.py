@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from deployments.terminal.answer import answer_json, aside, screen
@@ -92,6 +91,8 @@ def _gateway_settings(settings: Settings) -> tuple[str, ...]:
 
 def _show(checks: list[Check]) -> None:
     if sys.stdout.isatty():
+        from rich.table import Table
+
         table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)

@@ -18,7 +18,7 @@ from deployments.terminal.failures import debugging, in_words, paragraph, say_er
 from deployments.terminal.preflight import Preflight, check_before_start
 from deployments.terminal.progress import progress_shown
 from storage.store import open_store
-from tasks.dry_run import settings_of_dry_run
+from tasks.dry_run_copies import settings_of_dry_run
 from trading.decisions import Verdict
 from trading.errors import OpenbellError, StoppedEarly
 from trading.sessions import SessionState

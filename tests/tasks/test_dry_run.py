@@ -9,7 +9,7 @@ import pytest
 from storage.questions import ask
 from storage.store import open_store
 from tasks.composition import assemble
-from tasks.dry_run import is_dry_run, settings_of_dry_run
+from tasks.dry_run_copies import is_dry_run, settings_of_dry_run
 from trading.errors import ConfigurationError, SessionHeld
 from trading.sessions import SessionState
 from trading.settings import Settings
