@@ -119,7 +119,8 @@ class LiveMinutes:
         """Take in a bar of the session's length that is still growing: it is whole once a later one has begun.
 
         ``now_us`` is the server's time. A bar whose last news is more than ``missed_us`` older than its end has lost some: it is not
-        whole. The number of the bar; None where it brings nothing new.
+        whole. The number of the bar; None where it brings nothing new. A stream that repeats its last state for ever looks like a bar in
+        which nothing is traded: bars of five seconds cannot be mistaken so.
         """
         number = self._grid.number_of(to_epoch_us(bar.time))
         if number is None or to_epoch_us(bar.time) != self._grid.begins_us(number):
@@ -128,9 +129,12 @@ class LiveMinutes:
         if number < max(self._first, self._newest_renewed) or number in self._rows:
             return None
         row = row_of(bar.open, bar.high, bar.low, bar.close, bar.volume)
+        known = self._renewed.get(number)
+        if known is not None and 0 <= row[4] < known[4]:
+            return None  # what it was before: volume only grows
         # Where nothing is traded the bar stays as it is, and that is heard too.
         self._renewed_at[number] = now_us
-        if self._renewed.get(number) == row:
+        if known == row:
             return None
         self._renewed[number] = row
         if number > self._newest_renewed:

@@ -209,6 +209,10 @@ def test_an_older_state_of_a_growing_bar_comes_too_late_to_change_it() -> None:
     renewed(minutes, growing(0, 100.5, 300.0), 60)
     renewed(minutes, growing(1, 100.0, 10.0), 65)
     assert renewed(minutes, growing(0, 100.2, 200.0), 66) is None
+    assert renewed(minutes, growing(1, 103.0, 5.0), 67) is None
+    renewed(minutes, growing(1, 101.0, 20.0), 120)
+    renewed(minutes, growing(2, 101.0, 20.0), 125)
+    assert minutes.row(1) == (100_000_000, 101_000_000, 100_000_000, 101_000_000, 20)
     assert minutes.row(0) == (100_000_000, 100_500_000, 100_000_000, 100_500_000, 300)
 
 
