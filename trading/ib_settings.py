@@ -136,4 +136,6 @@ class IbSettings(Section):
 
     def contract(self, symbol: str) -> ContractSettings:
         """What is set about a symbol; a share in dollars where nothing is."""
-        return next((one for one in self.contracts if one.symbol == symbol), ContractSettings(symbol=symbol))
+        found = next((one for one in self.contracts if one.symbol == symbol), None)
+        # Not validated: an account also holds what sessions have no symbol for, and who asks for that is told so by the broker.
+        return ContractSettings.model_construct(symbol=symbol) if found is None else found

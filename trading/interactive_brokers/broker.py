@@ -6,6 +6,8 @@ for it by its reference.
 """
 
 import contextlib
+import logging
+import time
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from trading.interactive_brokers.account_values import balances_of, cash_of
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.day_questions import DayQuestions, all_of
 from trading.interactive_brokers.messages import AccountValueTold, PositionTold
+from trading.interactive_brokers.lasting_doubts import LastingDoubts
 from trading.interactive_brokers.order_changes import OrderChanges
 from trading.interactive_brokers.order_handover import Instruments, OrderHandover
 from trading.interactive_brokers.restart_windows import window_around
@@ -23,7 +26,10 @@ from trading.money import round_money
 from trading.orders import Execution, OrderAmendment, OrderIntent
 from trading.ports import Acknowledgement, BrokerAccount, BrokerOrder, BrokerPosition, OrderReport
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+_CURRENCY = "CASH"
 
 
 class IbBroker:
@@ -38,6 +44,7 @@ class IbBroker:
         self._day = DayQuestions(connection, instruments.symbol_of)
         self._handover = OrderHandover(self._day, instruments)
         self._changes = OrderChanges(self._day, instruments)
+        self._doubts = LastingDoubts(connection, time.monotonic)
 
     # The port
 
@@ -97,7 +104,7 @@ class IbBroker:
         async def found() -> BrokerOrder | None:
             await self._day.ask_everything(f"order {client_order_id}")
             known = self._day.orders.find(client_order_id)
-            return None if known is None or not known.is_told else self._day.orders.seen(known)
+            return None if known is None or not known.is_there else self._day.orders.seen(known)
 
         return self._run(found(), f"order {client_order_id}", self._patience)
 
@@ -106,9 +113,10 @@ class IbBroker:
 
         async def news() -> tuple[OrderReport | Execution, ...]:
             self._connection.require_line("news")
-            if self._day.orders.doubts:
-                with contextlib.suppress(BrokerUnavailable):
+            with contextlib.suppress(BrokerUnavailable):
+                if self._day.orders.doubts:
                     await self._day.ask_everything("orders in doubt")
+                self._doubts.look(self._day.orders.doubts)
             await self._changes.fit_children()
             return tuple(self._day.orders.news(self._connection.clock.now()))
 
@@ -130,27 +138,42 @@ class IbBroker:
             answered, seconds = self._connection.answered, self._day.answer_seconds
             positions, values, _ = await all_of(
                 answered(lambda line: line.positions(), "positions", seconds),
-                answered(
-                    lambda line: line.account_values(self._connection.account), "balances", seconds, cuts_line=False
-                ),
+                self._balances(seconds),
                 self._day.ask_everything("open orders"),
             )
             return self._account_of(positions, values)
 
         return self._run(asked(), "account", self._patience)
 
+    async def _balances(self, seconds: float) -> list[AccountValueTold]:
+        from trading.interactive_brokers.library import RequestFailed
+
+        account = self._connection.account
+        try:
+            return await self._connection.answered(
+                lambda line: line.account_values(account), "balances", seconds, cuts_line=False
+            )
+        except RequestFailed as error:
+            raise BrokerUnavailable(f"The balances of {account} were not told ({error}).") from error
+
     def _account_of(self, positions: list[PositionTold], values: list[AccountValueTold]) -> BrokerAccount:
         held = []
         for position in positions:
             if position.account != self._connection.account or not position.quantity:
                 continue
+            if position.instrument.security_type == _CURRENCY:
+                continue  # money, of which the balances tell
             symbol = self._instruments.symbol_of(position.instrument)
-            if position.quantity != int(position.quantity):
+            whole = int(position.quantity)
+            if position.quantity != whole and self._instruments.known(symbol) is not None:
                 raise BrokerUnavailable(
                     f"The account holds {position.quantity} {symbol}: fractions of shares cannot be kept in this ledger. Close "
                     "the fraction by hand."
                 )
-            held.append(BrokerPosition(symbol, int(position.quantity), round_money(position.average_cost)))
+            if position.quantity != whole:
+                _log.warning("a fraction is left out symbol=%s quantity=%s", symbol, position.quantity)
+            if whole:
+                held.append(BrokerPosition(symbol, whole, round_money(position.average_cost)))
         opened = tuple(self._day.orders.seen(one) for one in self._day.orders.open_orders())
         cash = cash_of(values)
         if cash is None:

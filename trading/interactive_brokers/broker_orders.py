@@ -32,6 +32,8 @@ from trading.ports import BrokerOrder, OrderReport
 
 _log = logging.getLogger(__name__)
 _TAKEN = (Said.WORKING, Said.ENDING, Said.FILLED)
+_NUMBER_IN_USE = (103, 104)
+"""Duplicate order id; a filled order cannot be changed."""
 
 
 @dataclass(slots=True)
@@ -39,9 +41,9 @@ class KnownOrder:
     """One order. ``parent`` is the one whose fills it protects. ``word`` is the broker's newest on its standing, empty before the first.
 
     ``ended`` is an end that is sure. ``doubted`` is when (in messages) a doubt arose that is not settled, ``doubted_again`` when
-    something spoke of an end last, ``touched`` the newest message about it, ``listed`` the newest that showed it as open.
-    ``refusal`` is what an error said of it, at ``refused_at``.
-    ``earlier`` are shares whose executions are of earlier days, which the gateway no longer tells; None until that was looked at.
+    something spoke of an end last, ``touched`` the newest message about it, ``listed`` the newest that showed it as open. ``refusal`` is what an error said of it, at ``refused_at``.
+    ``sendings`` counts how often it was sent under its number. ``is_hidden``: the broker shows no such order, and has one under the
+    number that this one was sent under before. ``earlier`` are shares whose executions are of earlier days, which the gateway no longer tells; None until that was looked at.
     """
 
     reference: str
@@ -63,12 +65,20 @@ class KnownOrder:
     cancel_asked: bool = False
     was_taken: bool = False
     is_from_executions: bool = False
+    was_executed: bool = False
+    sendings: int = 0
+    is_hidden: bool = False
     reported: tuple[OrderStatus, int] | None = None
 
     @property
     def is_told(self) -> bool:
         """Whether the broker has shown that it has the order, or had it."""
-        return bool(self.word or self.order.perm_id or self.ended)
+        return bool(self.word or self.order.perm_id or self.ended or self.was_executed)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the broker has it or had it, shown or not."""
+        return self.is_told or self.is_hidden
 
     @property
     def quantity(self) -> int:
@@ -114,6 +124,7 @@ class BrokerOrders:
         elif not known.is_told:
             known.order, known.refusal, known.doubted = order, "", None
         known.touched, known.parent = self._messages, parent or known.parent
+        known.sendings += 1
         self._by_number[self._client_id, order.order_id] = known
         return known
 
@@ -169,6 +180,10 @@ class BrokerOrders:
         if message.why_held:
             known.remark = f"held by the broker: {message.why_held}"
         self._take_word(known, message.status, max(known.told_filled, int(message.filled)))
+        if meaning_of_status(message.status) in (Said.WORKING, Said.ENDING):
+            known.listed = (
+                self._messages
+            )  # as good as a line of the list, which not every gateway writes so that it can be read
 
     def _completed_told(self, message: CompletedTold) -> None:
         order = message.order
@@ -210,8 +225,11 @@ class BrokerOrders:
             self._identify(known, known.order, takes_number=False)
             known.is_from_executions = True
         if known is not None:
+            known.was_executed = True
             if known.is_from_executions:
                 known.order = replace(known.order, quantity=Decimal(self._shares_of(known).shares))
+            elif message.perm_id and not known.order.perm_id:
+                self._identify(known, replace(known.order, perm_id=message.perm_id), takes_number=False)
             self._touch(known)
 
     def _executed_of(self, perm_id: int, reference: str) -> ExecutedShares:
@@ -229,6 +247,10 @@ class BrokerOrders:
         meaning = meaning_of(message.code)
         words = f"{message.code}: {message.text}"
         self._touch(known)
+        if message.code in _NUMBER_IN_USE and known.sendings > 1 and not known.is_told:
+            # Sent under this number before: what has the number there is this very order, whether it is shown or not.
+            known.is_hidden, known.remark = True, words
+            return
         if meaning in (Meaning.ORDER_WARNING, Meaning.NOTICE):
             known.remark = words
             return
@@ -274,7 +296,11 @@ class BrokerOrders:
     @property
     def doubts(self) -> list[KnownOrder]:
         """Orders about which the broker has to be asked: whether they are over, or what they have filled."""
-        return [one for one in self._orders if one.doubted is not None or self._lacks_executions(one)]
+        return [
+            one
+            for one in self._orders
+            if one.doubted is not None or (one.is_hidden and not one.is_told) or self._lacks_executions(one)
+        ]
 
     def settle(self, asked_at: int, is_complete: bool, own_only: bool = False) -> None:
         """All open orders were told in answer to a question asked at ``asked_at`` (``clock``); with ``own_only`` this client's.
@@ -324,7 +350,7 @@ class BrokerOrders:
         if known is not None:
             self._by_number.pop((self._client_id, known.order.order_id), None)
             known.order = replace(known.order, order_id=0)
-            known.refusal, known.ended, known.doubted = "", None, None
+            known.refusal, known.ended, known.doubted, known.sendings = "", None, None, 0
 
     def _end(self, known: KnownOrder) -> None:
         filled = self._filled(known)

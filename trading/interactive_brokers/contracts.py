@@ -7,9 +7,10 @@ a rule: the listing of a share (its primary exchange) is no place to send orders
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
-from trading.errors import ConfigurationError, DataNotFit
+from trading.errors import BrokerUnavailable, ConfigurationError, DataNotFit
 from trading.ib_settings import ContractSettings, SecurityType
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.messages import Instrument, InstrumentDetails
@@ -41,8 +42,7 @@ class Contracts:
         known = self._found.get(symbol)
         if known is not None:
             return known
-        asked = self._asked(symbol)
-        fitting = self._connection.ask(lambda line: line.details(asked), f"The contract of {symbol}", cuts_line=False)
+        fitting = self._connection.ask(partial(self._told, symbol), f"The contract of {symbol}", cuts_line=False)
         return self._keep(symbol, fitting)
 
     def instrument(self, symbol: str) -> Instrument:
@@ -82,7 +82,11 @@ class Contracts:
 
     def symbol_of(self, instrument: Instrument) -> str:
         """What sessions call a contract that the broker named: the symbol it was found under, else the settings' name for the
-        broker's symbol, else the broker's own."""
+        broker's symbol, else the broker's own where that says all.
+
+        An option is no share of its underlying, nor a share in another currency the one that is traded: such have names that no
+        session trades.
+        """
         known = self._symbols.get(instrument.contract_id)
         if known is not None:
             return known
@@ -95,9 +99,34 @@ class Contracts:
                 and (named, one.security_type.value, one.currency)
                 == (instrument.symbol, instrument.security_type, instrument.currency)
                 and instrument.primary_exchange in ("", one.primary_exchange or instrument.primary_exchange)
+                and not self._is_another(one.symbol, instrument)
             ):
                 return one.symbol
+        usual = ContractSettings.model_fields
+        if instrument.security_type not in ("", usual["security_type"].default.value):
+            named = " ".join(instrument.local_symbol.split())
+            return named if named not in ("", instrument.symbol) else f"{instrument.symbol} {instrument.security_type}"
+        if instrument.currency not in ("", usual["currency"].default):
+            return f"{instrument.symbol} {instrument.currency}"
+        if self._is_another(instrument.symbol, instrument):
+            return f"{instrument.symbol} {instrument.contract_id}"
         return instrument.symbol
+
+    def _is_another(self, symbol: str, instrument: Instrument) -> bool:
+        """Whether the symbol is known to be another contract than this one."""
+        found = self._found.get(symbol)
+        meant = self._settings.contract(symbol).contract_id if found is None else found.instrument.contract_id
+        return bool(meant and instrument.contract_id and meant != instrument.contract_id)
+
+    async def _told(self, symbol: str, line: "GatewayLine") -> list[InstrumentDetails]:
+        from trading.interactive_brokers.library import RequestFailed
+
+        try:
+            return await line.details(self._asked(symbol))
+        except RequestFailed as error:
+            raise BrokerUnavailable(
+                f"The contract of {symbol} was not told ({error}). Look at the gateway's log, and ask again."
+            ) from error
 
     def _asked(self, symbol: str) -> Instrument:
         one = self._settings.contract(symbol)

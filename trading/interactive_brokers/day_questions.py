@@ -61,6 +61,8 @@ class DayQuestions:
             # Perhaps it does not know that question: the next line is asked the narrower one, and the one after it again this.
             self._own_only = not self._own_only
             raise BrokerUnavailable("the gateway does not tell which orders are open") from error
+        # Questions share the numbers: an error about an order must not look like the answer to one of them.
+        line.numbers_from(orders.highest_order_id + 1)
         await self._executions_of(line, seconds)
         await self._completed_of(line, seconds)
         orders.settle(asked, is_complete=True, own_only=self._own_only)
@@ -102,6 +104,14 @@ class DayQuestions:
         await self.connection.answered(question, "open orders", self.answer_seconds)
 
     async def ask_executions(self) -> None:
+        from trading.interactive_brokers.library import RequestFailed
+
+        try:
+            await self._ask_executions()
+        except RequestFailed as error:
+            raise BrokerUnavailable(f"The day's executions were not told ({error}).") from error
+
+    async def _ask_executions(self) -> None:
         for tried in range(_TRIES):
             with contextlib.suppress(*((BrokerUnavailable,) if tried + 1 < _TRIES else ())):
                 await self.connection.answered(

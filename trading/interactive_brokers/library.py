@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ib_insync import IB, Contract, ExecutionFilter, Order
 from ib_insync.util import UNSET_DOUBLE, UNSET_INTEGER
@@ -40,6 +41,10 @@ _T = TypeVar("_T")
 
 # It speaks of every message, and calls warnings errors: what matters is said here, once.
 logging.getLogger("ib_insync").setLevel(logging.CRITICAL)
+# What a gateway writes that nobody can read ends in its log as an exception; of what matters we say so ourselves.
+logging.getLogger("eventkit").setLevel(logging.CRITICAL)
+
+_log = logging.getLogger(__name__)
 
 _EXECUTION_DETAILS = 11
 """Number of the message that tells an execution, and where in it the time stands."""
@@ -48,6 +53,9 @@ _COMMISSION_REPORT = 59
 """Number of the message that tells a commission, and where in it the amount stands."""
 _COMMISSION = 3
 _UTC_TIME = re.compile(r"^(\d{8})-(\d{2}:\d{2}:\d{2})$")
+_ZONED_TIME = re.compile(r"^(\d{8}) +(\d{2}:\d{2}:\d{2}) +(\S.*)$")
+_OPEN_ORDER = 5
+_POSITION = 61
 
 
 class RequestFailed(Exception):
@@ -80,6 +88,8 @@ class GatewayLine:
         self._why = ""
         self._one_at_a_time: dict[str, asyncio.Lock] = {}
         self._completed: list[CompletedTold] | None = None
+        self._has_told_order = False
+        self._unread: set[int] = set()
         self._listen()
 
     # The connection
@@ -180,11 +190,15 @@ class GatewayLine:
 
     async def executions(self) -> None:
         """Have all executions of the day told, of all clients; returns when the last was."""
+        self._unread.discard(_EXECUTION_DETAILS)
         await self._numbered(lambda number: self._ib.client.reqExecutions(number, ExecutionFilter()))
+        self._require_read(_EXECUTION_DETAILS, "executions")
 
     async def positions(self) -> list[PositionTold]:
         """Positions of all accounts of the login."""
+        self._unread.discard(_POSITION)
         found = await self._whole("positions", self._ib.client.reqPositions)
+        self._require_read(_POSITION, "positions")
         return [
             PositionTold(one.account, _instrument(one.contract), _amount(one.position), _amount(one.avgCost))
             for one in found
@@ -319,8 +333,14 @@ class GatewayLine:
         self._ib.client.apiEnd += self._ended
         self._ib.client.apiError += self._api_error
         self._ib.client.conn.disconnected += self._hung_up
+        # On its own it would ask for balances when the broker's servers are back.
+        self._ib.errorEvent -= self._ib._onError
         handlers = self._ib.client.decoder.handlers
-        handlers[_EXECUTION_DETAILS] = _reading_utc_times(handlers[_EXECUTION_DETAILS])
+        handlers[_OPEN_ORDER] = self._reading_in_part(handlers[_OPEN_ORDER])
+        handlers[_POSITION] = self._noting_unread(_POSITION, handlers[_POSITION])
+        handlers[_EXECUTION_DETAILS] = self._noting_unread(
+            _EXECUTION_DETAILS, _reading_times(handlers[_EXECUTION_DETAILS])
+        )
         handlers[_COMMISSION_REPORT] = _reading_no_commission(handlers[_COMMISSION_REPORT])
 
     def _tap(self, message: str, listen: Callable[..., None]) -> None:
@@ -334,7 +354,39 @@ class GatewayLine:
 
         setattr(wrapper, message, both)
 
+    def _reading_in_part(self, interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+        """An open order that the library cannot read is still one: else it would count as over."""
+
+        def reading(fields: Sequence[str]) -> None:
+            self._has_told_order = False
+            try:
+                interpret(fields)
+            except Exception as error:
+                if self._has_told_order:
+                    raise
+                _log.error("an open order cannot be read to its end (%s): %s", error, list(fields[:26]))
+                self._hear(_order_in_part(fields))
+
+        return reading
+
+    def _noting_unread(self, kind: int, interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+        def reading(fields: Sequence[str]) -> None:
+            try:
+                interpret(fields)
+            except Exception as error:
+                _log.error("a message cannot be read (%s): %s", error, list(fields))
+                self._unread.add(kind)
+                raise
+
+        return reading
+
+    def _require_read(self, kind: int, what: str) -> None:
+        """Raises ``NotConnected`` where the answer had a message that cannot be read: it is no answer then."""
+        if kind in self._unread:
+            raise NotConnected(f"one of the {what} that the gateway told cannot be read; the log has it")
+
     def _open_order(self, order_id: int, contract: Any, order: Any, state: Any) -> None:
+        self._has_told_order = True
         if order.whatIf:
             return
         self._hear(
@@ -432,17 +484,56 @@ class GatewayLine:
             self._refusal.set()
 
 
-def _reading_utc_times(interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
-    """Times as 20240102-14:31:05 are UTC by definition; the library reads them as local to somebody."""
+def _reading_times(interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:
+    """Times as 20240102-14:31:05 are UTC by definition, and the library reads them as local to somebody; it drops what stands in a
+    zone that this machine does not know, which counts as one without a zone here."""
 
     def reading(fields: Sequence[str]) -> None:
-        written = _UTC_TIME.match(fields[_EXECUTION_TIME])
-        if written is not None:
-            fields = list(fields)
-            fields[_EXECUTION_TIME] = f"{written[1]} {written[2]} UTC"
+        time = fields[_EXECUTION_TIME]
+        if (written := _UTC_TIME.match(time)) is not None:
+            time = f"{written[1]} {written[2]} UTC"
+        elif (written := _ZONED_TIME.match(time)) is not None:
+            time = f"{written[1]} {written[2]}" + (f" {written[3]}" if _is_zone(written[3]) else "")
+        fields = list(fields)
+        fields[_EXECUTION_TIME] = time
         interpret(fields)
 
     return reading
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        _log.warning("a time in a zone that is not known zone=%s", name)
+        return False
+    return True
+
+
+def _order_in_part(fields: Sequence[str]) -> OrderTold:
+    """An open order by the first fields of its message; its standing is not among them."""
+    order_id, contract_id, symbol, security_type = fields[1:5]
+    exchange, currency, local_symbol, _, action, quantity, order_type, limit, aux, in_force, group, account = fields[
+        9:21
+    ]
+    reference, client_id, perm_id = fields[23:26]
+    order = WireOrder(
+        action,
+        _amount(quantity),
+        order_type,
+        in_force,
+        reference,
+        account,
+        _amount_or_none(limit),
+        _amount_or_none(aux),
+        oca_group=group,
+        order_id=_number(order_id),
+        client_id=_number(client_id),
+        perm_id=_number(perm_id),
+    )
+    return OrderTold(
+        order, Instrument(symbol, _number(contract_id), security_type, exchange, "", currency, local_symbol), "", ""
+    )
 
 
 def _reading_no_commission(interpret: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], None]:

@@ -36,6 +36,10 @@ class Instruments(Protocol):
         """The symbol of a contract, as sessions name it."""
         ...
 
+    def known(self, symbol: str) -> Instrument | None:
+        """The contract of a symbol that was looked up before; asks nobody."""
+        ...
+
     def minimum_tick(self, symbol: str) -> Decimal | None:
         """The smallest step of its prices; None where it is not known."""
         ...
@@ -82,7 +86,7 @@ class OrderHandover:
             if leg.outcome is not None:
                 continue
             known = orders.find(leg.intent.client_order_id)
-            if known is not None and known.is_told:
+            if known is not None and known.is_there:
                 leg.known = known
             else:
                 unsent.append(leg)
@@ -188,7 +192,8 @@ class OrderHandover:
         if known.ended is not None and known.refusal and not self._day.orders.filled(known) and not known.was_taken:
             return OrderRefused(f"Order {name} was refused by the broker ({known.refusal}).")
         if not known.is_told or known.doubted is not None:
-            said = f" ({known.refusal})" if known.refusal else ""
+            words = known.refusal or (known.remark if known.is_hidden else "")
+            said = f" ({words})" if words else ""
             return OutcomeUnknown(
                 f"Order {name} was sent and no answer tells what became of it{said}. It is asked for."
             )
@@ -197,7 +202,7 @@ class OrderHandover:
 
 def _is_decided(known: KnownOrder | None) -> bool:
     """Whether the gateway has said more of an order than that it has it."""
-    if known is None or known.ended is not None or known.doubted is not None or known.refusal:
+    if known is None or known.ended is not None or known.doubted is not None or known.refusal or known.is_hidden:
         return True
     return known.is_told and meaning_of_status(known.word) not in (Said.ON_ITS_WAY, Said.HELD)
 

@@ -1,0 +1,320 @@
+"""Servers that speak the protocol and behave otherwise than the rehearsal gateway: what they leave out, and what they write badly."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from trading.errors import BrokerUnavailable, OutcomeUnknown
+from trading.ib_settings import IbSettings
+from trading.interactive_brokers.broker import IbBroker
+from trading.interactive_brokers.broker_orders import BrokerOrders
+from trading.interactive_brokers.connection import GatewayConnection
+from trading.interactive_brokers.contracts import Contracts
+from trading.interactive_brokers.messages import ErrorTold, ExecutionTold, Instrument, StatusTold, WireOrder
+from trading.orders import Execution, OrderIntent, OrderStatus, Side
+
+OURS, ACCOUNT = 17, "DU1"
+NOW = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
+SHARE = Instrument("AAA", 101)
+
+Fields = list[str]
+Answer = Callable[["Server", Fields], None]
+
+
+@dataclass
+class Server:
+    """One client at a time. ``answers`` are what it does with a message, by the number of its kind; other kinds are ignored."""
+
+    answers: dict[str, Answer]
+    placed: list[Fields] = field(default_factory=list)
+    listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    line: socket.socket | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
+
+    def tell(self, *fields: object) -> None:
+        assert self.line is not None
+        message = "".join(f"{one}\0" for one in fields).encode()
+        self.line.sendall(struct.pack(">I", len(message)) + message)
+
+    def serve(self) -> None:
+        while True:
+            try:
+                self.line, _ = self.listener.accept()
+                with self.line, self.line.makefile("rb") as heard:
+                    heard.read(4)
+                    self._frame(heard.read)
+                    self.tell(176, "20260105 10:00:00 EST")
+                    while fields := self._frame(heard.read):
+                        if fields[0] in self.answers:
+                            self.answers[fields[0]](self, fields)
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+
+    @staticmethod
+    def _frame(read: Callable[[int], bytes]) -> Fields:
+        size = read(4)
+        return read(struct.unpack(">I", size)[0]).decode().split("\0")[:-1] if len(size) == 4 else []
+
+
+def _starts(server: Server, _: Fields) -> None:
+    server.tell(15, 1, ACCOUNT)
+    server.tell(9, 1, 1)
+
+
+def _details(server: Server, asked: Fields) -> None:
+    hours = ("", "", "", "", "", "US/Eastern", "", "", "", 0, 0, 0, "", "", "", "", "", "COMMON", 1, 1, 100)
+    share = ("AAA", "STK", "", 0, "", "SMART", "USD", "AAA", "NMS", "NMS", 101, "0.01", "", "", "SMART", 1, 0)
+    server.tell(10, asked[2], *share, "AAA INC", "NASDAQ", *hours[2:])
+    server.tell(52, 1, asked[2])
+
+
+def _balances(server: Server, asked: Fields) -> None:
+    server.tell(73, 1, asked[2], ACCOUNT, "", "CashBalance", "1000", "USD")
+    server.tell(74, 1, asked[2])
+
+
+def _takes_in_silence(server: Server, asked: Fields) -> None:
+    """An order is taken and not told of; its number again is refused."""
+    if any(one[1] == asked[1] for one in server.placed):
+        server.tell(4, 2, asked[1], 103, "Duplicate order id", "")
+    server.placed.append(asked)
+
+
+ANSWERS: dict[str, Answer] = {
+    "71": _starts,
+    "49": lambda server, _: server.tell(49, 1, int(NOW.timestamp())),
+    "16": lambda server, _: server.tell(53, 1),
+    "7": lambda server, asked: server.tell(55, 1, asked[2]),
+    "99": lambda server, _: server.tell(102),
+    "61": lambda server, _: server.tell(62, 1),
+    "76": _balances,
+    "9": _details,
+}
+
+
+@contextmanager
+def broker_at(server: Server) -> Iterator[tuple[IbBroker, Contracts]]:
+    """The adapter, connected to a server."""
+    threading.Thread(target=server.serve, daemon=True).start()
+    settings = IbSettings.model_validate(
+        {
+            "port": server.port,
+            "acknowledgement_timeout_seconds": "0.3",
+            "answer_timeout_seconds": 5,
+            "restart_at": "off",
+        }
+    )
+    connection = GatewayConnection(settings)
+    contracts = Contracts(connection)
+    broker = IbBroker(connection, contracts)
+    try:
+        connection.open()
+        yield broker, contracts
+    finally:
+        connection.close()
+        server.listener.close()
+
+
+def intent(reference: str = "A") -> OrderIntent:
+    return OrderIntent(reference, "s", ACCOUNT, NOW, "AAA", Side.BUY, 10, Decimal(100), NOW)
+
+
+def position(
+    kind: str, contract_id: int, quantity: object, local: str = "AAA", currency: str = "USD"
+) -> Sequence[object]:
+    return (61, 3, ACCOUNT, contract_id, "AAA", kind, "", 0, "", "", "", currency, local, "", quantity, 50)
+
+
+# Orders that are there and are not shown
+
+
+def test_an_order_that_is_not_shown_is_not_sent_under_another_number() -> None:
+    """It is sent again under the number it had; that this number is taken says that the broker has it."""
+    server = Server(ANSWERS | {"3": _takes_in_silence})
+    with broker_at(server) as (broker, _):
+        with pytest.raises(OutcomeUnknown):
+            broker.submit(intent())
+        assert broker.find_order("A") is None
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknown):
+                broker.submit(intent())
+        found = broker.find_order("A")
+    assert len({one[1] for one in server.placed}) == 1
+    assert len(server.placed) == 2
+    assert found is not None
+    assert found.status is OrderStatus.SUBMITTED
+
+
+def test_a_number_that_another_order_has_is_left_to_it() -> None:
+    """Of an order that was never sent before, the same error says that the number is somebody else's."""
+
+    def taken(server: Server, asked: Fields) -> None:
+        server.placed.append(asked)
+        if len(server.placed) == 1:
+            server.tell(4, 2, asked[1], 103, "Duplicate order id", "")
+        else:
+            server.tell(3, asked[1], "Submitted", 0, 10, 0, 777, 0, 0, OURS, "", 0)
+
+    server = Server(ANSWERS | {"3": taken})
+    with broker_at(server) as (broker, _):
+        assert broker.submit(intent()).broker_order_id == "777"
+    assert len({one[1] for one in server.placed}) == 2
+
+
+def desk() -> tuple[BrokerOrders, WireOrder]:
+    orders = BrokerOrders(ACCOUNT, OURS, lambda instrument: instrument.symbol)
+    sent = WireOrder("BUY", Decimal(10), "MKT", "DAY", "A", ACCOUNT, order_id=5, client_id=OURS)
+    orders.sent("AAA", sent)
+    return orders, sent
+
+
+def executed(perm_id: int, shares: int = 10) -> ExecutionTold:
+    return ExecutionTold(
+        "1.2.3.01", 5, OURS, perm_id, "A", ACCOUNT, SHARE, "BOT", Decimal(shares), Decimal(100), NOW, -1
+    )
+
+
+@pytest.mark.parametrize("perm_id", [0, 777])
+def test_an_order_of_which_only_the_execution_was_told_is_there(perm_id: int) -> None:
+    """Its status was lost with the line, and completed orders are not told: else it would be sent once more."""
+    orders, _ = desk()
+    orders.begin_line()
+    orders.hear(executed(perm_id))
+    known = orders.find("A")
+    assert known is not None
+    assert known.is_told
+    asked = orders.clock
+    orders.settle(asked, is_complete=True)
+    assert orders.status(known) is OrderStatus.FILLED
+    [news, report] = orders.news(NOW)
+    assert isinstance(news, Execution)
+    assert not isinstance(report, Execution)
+    assert report.status is OrderStatus.FILLED
+
+
+def test_a_status_that_answers_the_question_for_open_orders_is_a_line_of_the_list() -> None:
+    """Of a working order that is shown by its status alone nobody says that it is over."""
+    orders, _ = desk()
+    orders.hear(StatusTold(5, OURS, 777, "Submitted", Decimal(0), Decimal(10), None))
+    orders.hear(ErrorTold(5, 10349, "Order TIF was set to DAY based on order preset"))
+    orders.hear(StatusTold(5, OURS, 777, "Cancelled", Decimal(0), Decimal(10), None))
+    asked = orders.clock
+    orders.hear(StatusTold(5, OURS, 777, "Submitted", Decimal(0), Decimal(10), None))
+    orders.settle(asked, is_complete=True)
+    known = orders.find("A")
+    assert known is not None
+    assert known.ended is None
+    orders.settle(orders.clock, is_complete=True)
+    assert known.ended is not None
+
+
+def test_an_open_order_that_cannot_be_read_to_its_end_is_open() -> None:
+    """The library reads all of it or nothing; who it is, and for how much, stands at its beginning."""
+    begins = ("101", "AAA", "STK", "", 0, "", "", "SMART", "USD", "AAA", "NMS")
+    order = ("BUY", "10.0", "LMT", "99.5", "0", "DAY", "", ACCOUNT, "", 0, "A", OURS, 777, 0, 0)
+
+    def listed(server: Server, _: Fields) -> None:
+        server.tell(5, 5, *begins, *order)
+        server.tell(53, 1)
+
+    with broker_at(Server(ANSWERS | {"16": listed})) as (broker, _):
+        [seen] = broker.account().open_orders
+        found = broker.find_order("A")
+    assert (seen.client_order_id, seen.broker_order_id, seen.quantity) == ("A", "777", 10)
+    assert (seen.limit_price, seen.symbol) == (Decimal("99.5"), "AAA")
+    assert found == seen
+
+
+# Refusals to answer
+
+
+def test_a_question_that_is_answered_with_an_error_is_not_answered() -> None:
+    """Whoever asks hears so in the words of the port."""
+
+    def refused(server: Server, asked: Fields) -> None:
+        server.tell(4, 2, asked[2], 321, "Error validating request", "")
+
+    with broker_at(Server(ANSWERS | {"76": refused, "9": refused})) as (broker, contracts):
+        with pytest.raises(BrokerUnavailable, match="321"):
+            broker.account()
+        with pytest.raises(BrokerUnavailable, match="321"):
+            contracts.look_up(["AAA"])
+
+
+def test_positions_of_which_one_cannot_be_read_are_not_told() -> None:
+    def told(server: Server, _: Fields) -> None:
+        server.tell(61, 3, ACCOUNT, "AAA")
+        server.tell(62, 1)
+
+    with broker_at(Server(ANSWERS | {"61": told})) as (broker, _), pytest.raises(BrokerUnavailable, match="read"):
+        broker.account()
+
+
+# What an account holds besides
+
+
+def test_options_currencies_and_other_shares_of_the_name_are_no_shares_of_the_symbol() -> None:
+    def told(server: Server, _: Fields) -> None:
+        server.tell(*position("STK", 101, 100))
+        server.tell(*position("OPT", 700, 5, "AAA   260116C00100000"))
+        server.tell(*position("STK", 102, 6))
+        server.tell(*position("STK", 103, 7, currency="CAD"))
+        server.tell(*position("CASH", 104, "1000.5", "AAA.USD"))
+        server.tell(62, 1)
+
+    with broker_at(Server(ANSWERS | {"61": told})) as (broker, contracts):
+        contracts.look_up(["AAA"])
+        held = {one.symbol: one.quantity for one in broker.account().positions}
+    assert held == {"AAA": 100, "AAA 260116C00100000": 5, "AAA 102": 6, "AAA CAD": 7}
+
+
+def test_a_fraction_of_what_is_not_traded_keeps_nobody_from_trading() -> None:
+    """Of a symbol that is traded it does: the ledger could not keep it."""
+
+    def told(server: Server, _: Fields) -> None:
+        server.tell(*position("STK", 101, "10.5"))
+        server.tell(62, 1)
+
+    with broker_at(Server(ANSWERS | {"61": told})) as (broker, contracts):
+        assert [one.quantity for one in broker.account().positions] == [10]
+        contracts.look_up(["AAA"])
+        with pytest.raises(BrokerUnavailable, match="fraction"):
+            broker.account()
+
+
+@pytest.mark.parametrize(
+    ("written", "hour"),
+    [
+        ("20260105 10:00:00 US/Eastern", 15),
+        ("20260105 10:00:00 US/Pacific", 18),
+        ("20260105  10:00:00 US/Pacific", 18),
+        ("20260105  10:00:00", 15),
+        ("20260105 10:00:00 Eastern Standard Time", 15),
+        ("20260105-10:00:00", 10),
+    ],
+)
+def test_an_execution_is_heard_however_its_time_is_written(written: str, hour: int) -> None:
+    """A zone that this machine does not know counts as none: the execution is what matters."""
+
+    def told(server: Server, asked: Fields) -> None:
+        share = (101, "AAA", "STK", "", 0, "", "", "NASDAQ", "USD", "AAA", "NMS")
+        server.tell(
+            *(11, asked[2], 5, *share, "1.2.3.01", written, ACCOUNT, "NASDAQ", "BOT", 10, "100.5", 777),
+            *(OURS, 0, 10, "100.5", "A", "", 0, "", 1),
+        )
+        server.tell(55, 1, asked[2])
+
+    with broker_at(Server(ANSWERS | {"7": told})) as (broker, _):
+        [execution] = broker.executions(None)
+    assert execution.executed_at == NOW.replace(hour=hour)
