@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from tasks.composition import assemble
 from trading.sessions import SessionState, SessionSummary
+from trading.settings import Settings
 
 Command = Callable[..., Any]
 
@@ -112,3 +114,25 @@ def wait_until_trading(db: Path, process: "subprocess.Popen[str]") -> None:
         if process.poll() is not None or (log.exists() and log.stat().st_size > 20_000):
             return
         time.sleep(0.1)
+
+
+def test_a_dry_run_says_so_and_leaves_the_ledger_as_it_is(
+    openbell: Command, here: Path, traded: SessionSummary
+) -> None:
+    before = (here / "openbell.duckdb").read_bytes()
+    again = openbell("session", "--date", "2026-01-05", "--feed", "synthetic", "--dry-run", "--json")
+    # The copy knows the day as traded: nothing is left to rehearse of it.
+    assert again.code == 0
+    assert again.answer["session_id"] == traded.session_id
+    assert (again.answer["dry_run"], again.answer["would_have_sent"]) == (True, 0)
+    assert again.answer["db"] == "openbell.dry-run.duckdb"
+    half_hours = {"policy": {"name": "buy_and_hold"}, "session": {"timeframe": "30min"}}
+    with assemble(Settings.model_validate(half_hours), None, dry_run=True) as desk:
+        rehearsed = desk.agent.run_session()
+    told = openbell("report", rehearsed.session_date.isoformat(), "--db", "openbell.dry-run.duckdb", "--json")
+    [session] = told.answer["sessions"]
+    assert (session["dry_run"], session["would_have_sent"], session["fills"]) == (True, rehearsed.orders, 0)
+    assert rehearsed.orders > 0
+    shown = openbell("report", rehearsed.session_date.isoformat(), "--db", "openbell.dry-run.duckdb")
+    assert f"{rehearsed.orders} orders would have been sent" in shown.out
+    assert (here / "openbell.duckdb").read_bytes() == before

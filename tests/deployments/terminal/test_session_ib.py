@@ -5,6 +5,7 @@ The sessions themselves are traded here without Prefect; tests/flows/test_ib_ses
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_what_a_stopped_session_holds_is_compared_and_closed_at_rest(
     held = ask(here / "openbell.duckdb", "select symbol, quantity from positions").rows
     assert [symbol for symbol, _ in held] == ["SPY"]
     assert openbell("reconcile", "--json").answer["discrepancies"] == []
+
+    # Taken up again it goes on with the newest bar: what it has missed is nothing to decide on any more.
+    with assemble(settings, None) as desk, pytest.raises(StoppedEarly):
+        desk.agent.run_session(lambda: True)
+    times = [at for (at,) in ask(here / "openbell.duckdb", "select bar_time from equity order by bar_time").rows]
+    assert len(times) == 4
+    assert times[3] - times[2] > timedelta(minutes=1)
 
     stopped = openbell("flatten", "--reason", "enough", "--json")
     assert (stopped.code, stopped.answer["state"], stopped.answer["answered_by"]) == (0, "SUCCEEDED", "ledger")
