@@ -17,8 +17,8 @@ from trading.errors import BrokerError, BrokerUnavailable
 from trading.interactive_brokers.account_values import balances_of, cash_of
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.day_questions import DayQuestions, all_of
-from trading.interactive_brokers.messages import AccountValueTold, PositionTold
 from trading.interactive_brokers.lasting_doubts import LastingDoubts
+from trading.interactive_brokers.messages import AccountValueTold, PositionTold
 from trading.interactive_brokers.order_changes import OrderChanges
 from trading.interactive_brokers.order_handover import Instruments, OrderHandover
 from trading.interactive_brokers.restart_windows import window_around
@@ -86,8 +86,13 @@ class IbBroker:
         One answer for each, in their order. Orders that the broker has already are not sent.
         """
         legs = [self._handover.leg(intent) for intent in intents]
-        self._run(self._handover.hand_over(legs), f"order {intents[0].client_order_id}", self._patience)
-        return [self._handover.outcome(leg) for leg in legs]
+
+        async def handed_over() -> list[Acknowledgement | BrokerError]:
+            await self._handover.hand_over(legs)
+            # Here, and not on the asking thread: what is heard meanwhile would be a doubt that nobody has asked about.
+            return [self._handover.outcome(leg) for leg in legs]
+
+        return self._run(handed_over(), f"order {intents[0].client_order_id}", self._patience)
 
     def cancel(self, client_order_id: str) -> None:
         """Ask for what is left of an order to be cancelled (see the port)."""

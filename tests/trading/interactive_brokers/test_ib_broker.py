@@ -15,6 +15,7 @@ from trading.ib_settings import IbSettings
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
+from trading.interactive_brokers.episodes import Alert, EpisodeKind
 from trading.orders import Execution, OrderAmendment, OrderIntent, OrderStatus, OrderType, Side, TimeInForce
 from trading.ports import BrokerOrder, OrderReport
 
@@ -77,7 +78,8 @@ class Desk:
             "restart_at": "off",
         }
         chosen = IbSettings.model_validate({"port": exchange.gateway.port, "client_id": 17, **quick, **settings})
-        self.connection = GatewayConnection(chosen)
+        self.alerts: list[Alert] = []
+        self.connection = GatewayConnection(chosen, self.alerts.append)
         self.broker = IbBroker(self.connection, Contracts(self.connection))
         self.reports: list[OrderReport] = []
         self.executions: list[Execution] = []
@@ -442,6 +444,22 @@ def test_a_commission_is_unknown_until_it_comes(desk: Desk, seconds: float) -> N
         desk.broker.executions(None)
     desk.poll_until(lambda: desk.fills(order)[0].commission is not None)
     assert desk.fills(order)[0].commission > 0  # type: ignore[operator]
+
+
+def test_an_order_that_stays_in_doubt_is_told_of_once(exchange: Exchange) -> None:
+    """It is told as filled, and for a while nobody knows of an execution."""
+    for desk in desk_of(exchange, answer_timeout_seconds="1"):
+        order = desk.intent("MARKET")
+        desk.broker.submit(order)
+        exchange.fault("late_execution", on="fill", seconds=4.0)
+        exchange.trade()
+        desk.poll_until(lambda: OrderStatus.FILLED in desk.standings(order))  # noqa: B023 - it ends here
+        desk.poll()
+        doubts = [one for one in desk.alerts if one.kind is EpisodeKind.ORDER_DOUBTFUL]
+        assert [(one.subject, one.is_over) for one in doubts] == [
+            (order.client_order_id, False),
+            (order.client_order_id, True),
+        ]
 
 
 # Others in the account
