@@ -1,7 +1,9 @@
 """The command as its users have it: arguments in; exit code, stdout and stderr out; a directory of its own around it."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -107,9 +109,17 @@ def bars_file(here: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="session")
+def traded_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SessionSummary]:
+    """The session of ``traded``, in a folder of its own that nobody changes."""
+    folder = tmp_path_factory.mktemp("traded")
+    with contextlib.chdir(folder), assemble(Settings(), None) as desk:
+        return folder, desk.agent.run_session()
+
+
 @pytest.fixture
-def traded(here: Path) -> SessionSummary:
+def traded(here: Path, traded_once: tuple[Path, SessionSummary]) -> SessionSummary:
     """A session of the synthetic market in ``openbell.duckdb``, traded without Prefect."""
-    assert Path.cwd() == here
-    with assemble(Settings(), None) as desk:
-        return desk.agent.run_session()
+    folder, summary = traded_once
+    shutil.copytree(folder, here, dirs_exist_ok=True)
+    return summary
