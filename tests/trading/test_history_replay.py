@@ -206,10 +206,12 @@ def test_one_symbol_makes_the_same_record_replayed_as_live(tmp_path: Path, setti
 def test_symbols_that_miss_bars_make_the_same_record_replayed_as_live(tmp_path: Path, settings: MakeSettings) -> None:
     wanted = settings(["SPY", "QQQ", "IWM"], feed={"synthetic": {"gap_fraction": 0.3}})
     bars = market(wanted)
-    found = compared(wanted, bars, tmp_path)
+    days = week()[:3]
+    found = compared(wanted, bars, tmp_path, days)
 
-    expected = sum(int((columns.time >= to_epoch_us(week()[0].opens_at)).sum()) for columns in bars.values())
-    assert len(found["decisions"]) == expected < 3 * 5 * 78 * 0.75
+    first, last = to_epoch_us(days[0].opens_at), to_epoch_us(days[-1].closes_at)
+    expected = sum(int(((columns.time >= first) & (columns.time < last)).sum()) for columns in bars.values())
+    assert len(found["decisions"]) == expected < 3 * 3 * 78 * 0.75
 
 
 def test_a_symbol_that_is_away_for_days_keeps_its_last_price(tmp_path: Path, settings: MakeSettings) -> None:
@@ -245,7 +247,7 @@ def test_orders_that_fill_in_parts_make_the_same_record_replayed_as_live(
         feed={"synthetic": {"gap_fraction": gap_fraction}},
         broker={"paper": {"max_volume_fraction": "0.001", "commission_maximum_fraction": "0.005"}},
     )
-    found = compared(wanted, market(wanted), tmp_path)
+    found = compared(wanted, market(wanted), tmp_path, week()[:3])
 
     statuses = [status for _, _, status, *_ in found["order_events"]]
     assert statuses.count("PARTIALLY_FILLED") > 50
@@ -260,7 +262,7 @@ def test_short_selling_makes_the_same_record_replayed_as_live(tmp_path: Path, se
         broker={"paper": {"max_volume_fraction": "0.002"}},
         book={"cost_basis": "average"},
     )
-    found = compared(wanted, market(wanted), tmp_path)
+    found = compared(wanted, market(wanted), tmp_path, week()[:3])
 
     assert any(row[4] < 0 for row in found["decisions"])
 
@@ -312,7 +314,7 @@ def test_orders_that_risk_trims_and_refuses_make_the_same_record_replayed_as_liv
         sizing={"fraction": "0.6"},
         risk=WIDE | {"max_order_shares": 500, "max_participation_fraction": "0.01", "max_volatility_fraction": "0.001"},
     )
-    found = compared(wanted, market(wanted), tmp_path)
+    found = compared(wanted, market(wanted), tmp_path, week()[:3])
 
     rules = {rule for _, _, _, _, rule, *_ in found["risk_checks"]}
     assert {"throttle_size", "buying_power", "max_order_shares"} <= rules
@@ -320,7 +322,7 @@ def test_orders_that_risk_trims_and_refuses_make_the_same_record_replayed_as_liv
 
 def test_sizes_by_volatility_make_the_same_record_replayed_as_live(tmp_path: Path, settings: MakeSettings) -> None:
     wanted = settings(["SPY", "QQQ"], sizing={"method": "volatility_target", "risk_fraction": "0.0005"})
-    compared(wanted, market(wanted), tmp_path)
+    compared(wanted, market(wanted), tmp_path, week()[:3])
 
 
 def test_a_policy_is_not_asked_about_later_bars(tmp_path: Path, settings: MakeSettings) -> None:
@@ -407,7 +409,7 @@ def test_positions_closed_before_the_close_make_the_same_record_replayed_as_live
     tmp_path: Path, calm: Callable[..., Any], timeframe: str, volume: str | None
 ) -> None:
     wanted = closed(calm, timeframe, orders=SHORTS, broker={"paper": {"max_volume_fraction": volume}})
-    found = compared(wanted, market(wanted), tmp_path, week()[:1] if timeframe == "1min" else week()[:2])
+    found = compared(wanted, market(wanted), tmp_path, week()[:2] if timeframe == "5min" else week()[:1])
 
     assert ("flatten_before_close", "FLATTENED") in ruled(found)
     assert ("entry_window", "REFUSED") in ruled(found)
@@ -423,7 +425,7 @@ def test_limits_that_still_work_before_the_close_make_the_same_record_replayed_a
         orders=SHORTS | LIMITS | {"time_in_force": time_in_force},
         broker={"paper": {"max_volume_fraction": volume}},
     )
-    found = compared(wanted, market(wanted), tmp_path, week()[:2])
+    found = compared(wanted, market(wanted), tmp_path, week()[:2] if timeframe == "5min" else week()[:1])
 
     assert {("entries_withdrawn", "REFUSED"), ("flatten_before_close", "FLATTENED")} <= ruled(found)
 
