@@ -27,11 +27,10 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 session: $(VENV)/.base
 	@$(BIN)/openbell session
 
-# Two files of tests at a time; then those of the flows, which share one server and its deployments, in their order.
-TESTERS := 2
+# Three files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
+TESTERS := 3
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --ignore tests/flows --durations 15
-	$(BIN)/python -m pytest tests/flows --durations 5
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --durations 15
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500
