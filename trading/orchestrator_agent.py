@@ -33,6 +33,7 @@ from trading.hooks import Callback, HookEvent, Observers, session_observers
 from trading.lease_keeper import LeaseKeeper
 from trading.leases import Runner
 from trading.live_data_loader import LiveDataLoader
+from trading.opening_cash import cash_before_trades
 from trading.operator_desk import OperatorDesk
 from trading.operator_requests import OperatorRequest
 from trading.order_router import OrderDelta, OrderRouter, OrderScope
@@ -43,7 +44,8 @@ from trading.policy_settings import PolicyChoice
 from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Remembering, SimulatedMarket, Unwaiting
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
-from trading.risk_callbacks import ApprovedOrder, RiskEventHandler, StopReport
+from trading.risk_callbacks import ApprovedOrder, StopReport
+from trading.risk_events import session_risk_events
 from trading.risk_settings import RiskSettings
 from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
@@ -111,7 +113,7 @@ class OrchestratorAgent:
             self._settle,
             self._lease.require,
         )
-        self.risk_events = RiskEventHandler()
+        self.risk_events = session_risk_events()
         self._compared_at: datetime | None = None
         self._connections = ports.broker.connections
         self._warmup: dict[str, BarColumns] = {}
@@ -636,7 +638,7 @@ class OrchestratorAgent:
         ledger = self._ports.ledger
         cash = ledger.opening_cash(self._account)
         if cash is None:
-            cash = self._ports.broker.account().cash
+            cash = cash_before_trades(self._ports.broker)
         fills = ledger.fills(self._account)
         self.pnl_tracker.initialize_portfolio_state(
             cash, fills, ledger.last_prices(self._account), ledger.high_water_mark(self._account)

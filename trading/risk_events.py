@@ -3,7 +3,9 @@
 Each handler has a thread of its own: one that is slow or fails holds up neither an order nor another handler.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -104,3 +106,28 @@ class RiskEventHandler:
         """Let the handlers finish, each for at most ``timeout_seconds``, and end their threads."""
         for _, observers in self._subscribers:
             observers.close(timeout_seconds)
+
+
+_Subscription = tuple[Callable[[RiskEvent], None], frozenset[RiskEventKind]]
+_session_subscriptions: ContextVar[tuple[_Subscription, ...]] = ContextVar("session_subscriptions", default=())
+
+
+@contextlib.contextmanager
+def hearing_sessions(handler: Callable[[RiskEvent], None], kinds: Iterable[RiskEventKind]) -> Iterator[None]:
+    """``handler`` hears these kinds of events of every session that starts inside the ``with``, on a thread of its own.
+
+    For those who start a session through a flow and never hold its objects: a terminal.
+    """
+    token = _session_subscriptions.set((*_session_subscriptions.get(), (handler, frozenset(kinds))))
+    try:
+        yield
+    finally:
+        _session_subscriptions.reset(token)
+
+
+def session_risk_events() -> RiskEventHandler:
+    """A fresh handler with the subscriptions of the surrounding ``hearing_sessions``."""
+    events = RiskEventHandler()
+    for handler, kinds in _session_subscriptions.get():
+        events.subscribe(handler, kinds)
+    return events

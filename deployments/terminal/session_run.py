@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from deployments.terminal.alerts import ALERTS, AlertLines
 from deployments.terminal.answer import answer_json, aside
 from deployments.terminal.closing_facts import ClosingFacts, closing_facts, dry_run_answer, summary_answer
 from deployments.terminal.closing_summary import show_closing_summary
@@ -21,6 +22,7 @@ from storage.store import open_store
 from tasks.dry_run_copies import settings_of_dry_run
 from trading.decisions import Verdict
 from trading.errors import OpenbellError, StoppedEarly
+from trading.risk_events import hearing_sessions
 from trading.sessions import SessionState
 from trading.settings import Settings
 
@@ -104,7 +106,8 @@ def _run_flow(preflight: Preflight, as_json: bool, dry_run: bool) -> None:
     for name, value in (_PREFECT if debugging() else _PREFECT | _QUIET_PREFECT).items():
         os.environ.setdefault(name, value)
     # Only the answer goes to stdout, whatever the flow or its server may print.
-    with contextlib.redirect_stdout(sys.stderr), _stopping_in_order(), progress_shown(preflight, as_json):
+    heard = hearing_sessions(AlertLines(preflight.hours).show, ALERTS)
+    with contextlib.redirect_stdout(sys.stderr), _stopping_in_order(), progress_shown(preflight, as_json), heard:
         from flows.trading_session import run
 
         run(preflight.settings, preflight.hours.session_date, dry_run)

@@ -7,7 +7,7 @@ import pytest
 from trading.decisions import RiskCheck, Verdict
 from trading.errors import HookMayNotTrade
 from trading.hooks import refuse_inside_hook
-from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
+from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind, hearing_sessions, session_risk_events
 
 AT = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 LONG_SECONDS = 30.0
@@ -147,3 +147,22 @@ def test_closing_waits_only_so_long_for_a_handler_that_hangs() -> None:
     handler.close(0.05)
     assert time.monotonic() - before < LONG_SECONDS / 10
     wake.set()
+
+
+def test_who_starts_a_session_elsewhere_hears_what_was_asked_for() -> None:
+    heard: list[str] = []
+
+    def hear(event: RiskEvent) -> None:
+        heard.append(event.message)
+
+    def tell(events: RiskEventHandler, kind: RiskEventKind) -> None:
+        events.emit(RiskEvent(kind, "a-session", datetime(2026, 1, 5, 15, tzinfo=UTC), f"told of {kind}"))
+
+    with hearing_sessions(hear, [RiskEventKind.BROKER_LINE]):
+        inside = session_risk_events()
+    outside = session_risk_events()
+    for events in (inside, outside):
+        tell(events, RiskEventKind.BROKER_LINE)
+        tell(events, RiskEventKind.TRIMMED)
+        events.close()
+    assert heard == ["told of broker_line"]
