@@ -88,6 +88,12 @@ SITUATIONS: tuple[Situation, ...] = tuple(
         ("the broker away again", "restarts", "broadcast", {"at": "13:20:00", "code": 1100}),
         ("the broker back without its data", "restarts", "broadcast", {"at": "13:50:00", "code": 1101}),
         (
+            "a trade by hand before the first session",
+            "hands",
+            "position_by_hand",
+            {"at": "00:00:01", "symbol": "BBB", "quantity": 40},
+        ),
+        (
             "a position changed by hand",
             "hands",
             "position_by_hand",
