@@ -67,6 +67,7 @@ GROUPS = {
 LONGEST = (
     *GROUPS,
     "tests/trading/test_history_replay.py",
+    "tests/rehearsals/",
     "tests/crash/",
     "tests/deployments/",
     "tests/trading/test_orchestrator_agent.py",

@@ -119,11 +119,11 @@ def _orders(book: GatewaysBook, rows: Rows) -> Iterator[str]:
 
 
 def _statuses(rows: Rows) -> Iterator[str]:
-    """An order is filled when its fills say so, unless they were corrected since."""
+    """An order is filled when its fills say so, unless they were corrected since. What protects another is no larger than that."""
     found = rows(
         """
         SELECT client_order_id, status, quantity, filled_quantity FROM orders
-        WHERE ((status = 'FILLED') <> (filled_quantity = quantity)
+        WHERE ((status = 'FILLED') <> (filled_quantity = quantity) AND parent_id IS NULL
                 OR (status IN ('CREATED', 'SUBMITTED', 'ACCEPTED', 'REJECTED') AND filled_quantity > 0))
             AND client_order_id NOT IN (SELECT client_order_id FROM superseded_fills)
         """
