@@ -451,7 +451,7 @@ def test_an_order_that_stays_in_doubt_is_told_of_once(exchange: Exchange) -> Non
     for desk in desk_of(exchange, answer_timeout_seconds="1"):
         order = desk.intent("MARKET")
         desk.broker.submit(order)
-        exchange.fault("late_execution", on="fill", seconds=4.0)
+        exchange.fault("late_execution", on="fill", seconds=2.5)
         exchange.trade()
         desk.poll_until(lambda: OrderStatus.FILLED in desk.standings(order))  # noqa: B023 - it ends here
         desk.poll()
