@@ -42,6 +42,7 @@ class LiveListener:
         self._history = history
         self._subscriptions = subscriptions
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_asking_time = False
 
     async def begin(self) -> None:
         """Subscribe on the line that is up; raises ``BrokerUnavailable``."""
@@ -96,12 +97,17 @@ class LiveListener:
                 one.is_silent = False
                 one.ask_soon()
             moves_time = not session.is_delayed and is_news and until_us > session.server_us
-            if moves_time:
+            is_too_soon = moves_time and session.is_from_the_future(until_us)
+            if is_too_soon:
+                moves_time = False
+            elif moves_time:
                 session.server_us = until_us
             if speaks_again or (number is not None and one.minutes.row(number) is not None) or not five_seconds:
                 session.changed.notify_all()
         if moves_time:
             session.connection.clock.tell(from_epoch_us(until_us))
+        if is_too_soon and not self._is_asking_time:
+            self._spawn(self.ask_time())
         if speaks_again:
             session.connection.end_episode(EpisodeKind.DATA_SILENT, f"Bars of {one.symbol} come again.", one.symbol)
 
@@ -184,12 +190,15 @@ class LiveListener:
 
     async def ask_time(self) -> None:
         """Have the server say its time."""
+        self._is_asking_time = True
         try:
             await self._session.connection.answered(
                 self._tell_time, "The server's time", self._session.answer_seconds, cuts_line=False
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is asked again as long as it is wanted
             _log.debug("the server's time was not told: %s", error)
+        finally:
+            self._is_asking_time = False
 
     async def ask_history(self, one: LiveSymbol, repair: Repair) -> None:
         """Have history fill what the question is about; the symbol knows afterwards whether it was answered."""

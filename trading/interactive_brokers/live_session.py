@@ -16,6 +16,7 @@ LEAST_WAIT_SECONDS = 0.25
 _DELAY_US = timedelta(minutes=20) // timedelta(microseconds=1)
 """How old delayed data are at most."""
 _NEWS_MISSED_US = 4_000_000
+_AHEAD_US, _AHEAD_WALL_US = 60_000_000, 3_000_000
 
 
 class LiveSession:
@@ -55,6 +56,12 @@ class LiveSession:
         """How long before its end the news of a growing bar may have stopped. They come every five seconds; where the session's time
         runs faster than a clock can tell, nobody can say."""
         return max(_NEWS_MISSED_US, round(LEAST_WAIT_SECONDS * 1e6 * self.connection.clock.rate))
+
+    def is_from_the_future(self, moment_us: int) -> bool:
+        """Whether a bar that is over at ``moment_us`` is so far ahead of the clock that the server has to be asked for its time: one
+        wrong bar must not end a session."""
+        believed_us = max(_AHEAD_US, round(_AHEAD_WALL_US * self.connection.clock.rate))
+        return moment_us > self.clock_us() + believed_us
 
     def wall_seconds(self, session_us: int) -> float:
         """How long so much of the session's time takes."""

@@ -6,17 +6,20 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from trading.bars import Timeframe
+from trading.calendar import TradingCalendar
 from trading.errors import BrokerUnavailable, OutcomeUnknown
 from trading.ib_settings import IbSettings
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.broker_orders import BrokerOrders
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
+from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.messages import ErrorTold, ExecutionTold, Instrument, StatusTold, WireOrder
 from trading.orders import Execution, OrderIntent, OrderStatus, Side
 
@@ -104,7 +107,7 @@ ANSWERS: dict[str, Answer] = {
 
 
 @contextmanager
-def broker_at(server: Server) -> Iterator[tuple[IbBroker, Contracts]]:
+def connected_to(server: Server) -> Iterator[tuple[GatewayConnection, IbBroker, Contracts]]:
     """The adapter, connected to a server."""
     threading.Thread(target=server.serve, daemon=True).start()
     settings = IbSettings.model_validate(
@@ -120,10 +123,17 @@ def broker_at(server: Server) -> Iterator[tuple[IbBroker, Contracts]]:
     broker = IbBroker(connection, contracts)
     try:
         connection.open()
-        yield broker, contracts
+        yield connection, broker, contracts
     finally:
         connection.close()
         server.listener.close()
+
+
+@contextmanager
+def broker_at(server: Server) -> Iterator[tuple[IbBroker, Contracts]]:
+    """What most of the tests need of it."""
+    with connected_to(server) as (_, broker, contracts):
+        yield broker, contracts
 
 
 def intent(reference: str = "A") -> OrderIntent:
@@ -318,3 +328,29 @@ def test_an_execution_is_heard_however_its_time_is_written(written: str, hour: i
     with broker_at(Server(ANSWERS | {"7": told})) as (broker, _):
         [execution] = broker.executions(None)
     assert execution.executed_at == NOW.replace(hour=hour)
+
+
+# Bars
+
+
+def test_one_bar_from_the_future_does_not_end_the_session() -> None:
+    """Whoever took its time for the server's would have no bar left to wait for, and hold what it holds over the close."""
+    hours = TradingCalendar("XNYS", NOW.date()).hours(NOW.date())
+    now = [NOW]
+
+    def subscribed(server: Server, asked: Fields) -> None:
+        begins = [hours.closes_at - timedelta(seconds=5), *(NOW + timedelta(seconds=5 * place) for place in range(12))]
+        now[0] = NOW + timedelta(minutes=1)
+        for begin in begins:
+            server.tell(50, 3, asked[2], int(begin.timestamp()), 10, 11, 9, 10, 100, 10, 5)
+
+    def time_told(server: Server, _: Fields) -> None:
+        server.tell(49, 1, int(now[0].timestamp()))
+
+    with connected_to(Server(ANSWERS | {"49": time_told, "50": subscribed})) as (connection, _, contracts):
+        feed = IbFeed(connection, contracts, Timeframe.MINUTE_1)
+        moment = next(feed.stream(["AAA"], hours, NOW - timedelta(minutes=1)))
+        clock = connection.clock.now()
+        feed.end()
+    assert moment.bar_time == NOW
+    assert NOW <= clock < NOW + timedelta(minutes=5)
