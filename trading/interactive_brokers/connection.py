@@ -34,6 +34,7 @@ _FIRST_LOOKS = (0.3, 0.7, 1.0)
 """Seconds between the first heartbeats: how fast the server's time goes should be known soon."""
 _MISSED_HEARTBEATS = 2
 _SLACK_SECONDS = 5.0
+_ENDS_AGAIN_SECONDS = 0.05
 
 
 class GatewayConnection:
@@ -253,8 +254,12 @@ class GatewayConnection:
                 self._line.disconnect()
 
     def _stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
+        keeper, loop = self._keeper, self._loop
+        if keeper is None or loop is None or keeper.done():
+            return
+        keeper.cancel()
+        # ``wait_for`` forgets a cancel that comes in the moment of an answer (Python 3.11): it is asked for until it is done.
+        loop.call_later(_ENDS_AGAIN_SECONDS, self._stop)
 
     async def _first_connection(self) -> None:
         settings = self.settings

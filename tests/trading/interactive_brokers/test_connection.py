@@ -437,6 +437,27 @@ def test_closing_while_the_line_is_being_made_again_ends_the_thread(gateway: Any
     assert not thread.is_alive()
 
 
+def test_closing_at_the_very_moment_at_which_the_line_is_back_ends_the_thread(
+    gateway: Any, make_client: Connect
+) -> None:
+    """An answer that comes in the same moment must not be taken for the end of the matter."""
+    client = make_client(gateway.port, opened=False)
+    [closing] = [threading.Thread(target=client.connection.close)]
+
+    async def join(_: object) -> None:
+        if client.connection.connections == 1:
+            closing.start()
+            time.sleep(0.1)  # what the closing asks for stands in the queue when this is over
+
+    client.connection.on_joined(join)
+    client.connection.open()
+    [thread] = [one for one in threading.enumerate() if one.name == "gateway-line"]
+    gateway.ask({"command": "drop", "client": client.connection.settings.client_id})
+    client.until(lambda: not thread.is_alive())
+    closing.join(10)
+    assert not client.connection.is_up
+
+
 def test_closing_while_somebody_waits_for_an_answer_answers_them(gateway: Any, make_client: Connect) -> None:
     client = make_client(gateway.port, answer_timeout_seconds="60", heartbeat_seconds="60")
     gateway.ask({"command": "fault", "action": "positions_never_end", "on": "reqPositions"})
