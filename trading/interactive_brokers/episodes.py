@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+_OFTEN, _WITHIN, _STAYS = 5, timedelta(minutes=10), timedelta(minutes=2)
+"""What began so often within so long comes and goes: it is told again once it stays."""
 
 
 class EpisodeKind(StrEnum):
@@ -41,13 +44,15 @@ class Alert:
 class Episodes:
     """Which episodes stand. Used by one thread; ``tell`` is called once at the beginning of each and once at its end.
 
-    An episode that begins in the quiet of a restart window is told only if it outlasts it.
+    An episode that begins in the quiet of a restart window is told only if it outlasts it, one that comes and goes again and again
+    only if it stays.
     """
 
     def __init__(self, tell: Callable[[Alert], None]) -> None:
         self._tell = tell
         self._standing: dict[tuple[EpisodeKind, str], Alert] = {}
         self._quiet: dict[tuple[EpisodeKind, str], tuple[Alert, datetime]] = {}
+        self._begun: dict[tuple[EpisodeKind, str], list[datetime]] = {}
 
     def begin(
         self, kind: EpisodeKind, text: str, at: datetime, subject: str = "", quiet_until: datetime | None = None
@@ -57,9 +62,13 @@ class Episodes:
         if key in self._standing or key in self._quiet:
             return
         alert = Alert(kind, subject, text, at)
+        begun = self._begun[key] = [one for one in self._begun.get(key, ()) if at - one < _WITHIN]
+        if quiet_until is None and len(begun) >= _OFTEN:
+            quiet_until = at + _STAYS
         if quiet_until is not None:
             self._quiet[key] = alert, quiet_until
         else:
+            begun.append(at)
             self._standing[key] = alert
             self._tell(alert)
 
