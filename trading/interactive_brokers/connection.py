@@ -33,6 +33,8 @@ _T = TypeVar("_T")
 _FIRST_LOOKS = (0.3, 0.7, 1.0)
 """Seconds between the first heartbeats: how fast the server's time goes should be known soon."""
 _MISSED_HEARTBEATS = 2
+_AT_ONCE = 2
+"""Times the first wait: a line that lasts no longer ended as soon as it was made."""
 _SLACK_SECONDS = 5.0
 _ENDS_AGAIN_SECONDS = 0.05
 
@@ -58,6 +60,7 @@ class GatewayConnection:
         self._was_let_in = False
         self._keeper: asyncio.Task[None] | None = None
         self._lost: asyncio.Event | None = None
+        self._made_at, self._pause = float("-inf"), 0.0
         self._highest_order_id = 0
         self._account: str | None = settings.account
         self.connections = 0
@@ -318,7 +321,7 @@ class GatewayConnection:
             raise BrokerUnavailable(f"the gateway answered with {error}") from error
         if self._lost.is_set() or not line.is_connected:
             raise BrokerUnavailable("the line broke while the day's orders were asked for")
-        self._usable = line
+        self._usable, self._made_at = line, time.monotonic()
         self.connections += 1
         if not self._broker_away:
             self._why_not = ""
@@ -372,7 +375,10 @@ class GatewayConnection:
         self._leave_line()
         if not self._episodes.stands(EpisodeKind.BROKER_AWAY):
             self.begin_episode(EpisodeKind.LINE_LOST, f"The line to the gateway is lost: {self._why_not}.")
-        pause = 0.0
+        # Two programs with one number push each other out, for ever and as fast as they can where nobody waits.
+        first, longest = float(settings.reconnect_first_seconds), float(settings.reconnect_longest_seconds)
+        ended_at_once = time.monotonic() - self._made_at < _AT_ONCE * first
+        pause = self._pause = min(max(self._pause * 2, first), longest) if ended_at_once else 0.0
         while True:
             await asyncio.sleep(pause)
             self._episodes.look(self._now())
@@ -387,9 +393,7 @@ class GatewayConnection:
                 self._leave_line()
                 self._why_not = f"it is being connected again ({why})"
                 self._tell_of_failed_attempt(error, why)
-                pause = min(
-                    max(pause * 2, float(settings.reconnect_first_seconds)), float(settings.reconnect_longest_seconds)
-                )
+                pause = min(max(pause * 2, first), longest)
                 continue
             break
         kinds = [

@@ -3,11 +3,13 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -19,6 +21,7 @@ from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.broker_orders import BrokerOrders
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
+from trading.interactive_brokers.episodes import Alert, EpisodeKind, Episodes
 from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.messages import ErrorTold, ExecutionTold, Instrument, StatusTold, WireOrder
 from trading.orders import Execution, OrderIntent, OrderStatus, Side
@@ -107,17 +110,11 @@ ANSWERS: dict[str, Answer] = {
 
 
 @contextmanager
-def connected_to(server: Server) -> Iterator[tuple[GatewayConnection, IbBroker, Contracts]]:
+def connected_to(server: Server, **more: object) -> Iterator[tuple[GatewayConnection, IbBroker, Contracts]]:
     """The adapter, connected to a server."""
     threading.Thread(target=server.serve, daemon=True).start()
-    settings = IbSettings.model_validate(
-        {
-            "port": server.port,
-            "acknowledgement_timeout_seconds": "0.3",
-            "answer_timeout_seconds": 5,
-            "restart_at": "off",
-        }
-    )
+    patience = {"acknowledgement_timeout_seconds": "0.3", "answer_timeout_seconds": 5}
+    settings = IbSettings.model_validate({"port": server.port, "restart_at": "off", **patience, **more})
     connection = GatewayConnection(settings)
     contracts = Contracts(connection)
     broker = IbBroker(connection, contracts)
@@ -354,3 +351,45 @@ def test_one_bar_from_the_future_does_not_end_the_session() -> None:
         feed.end()
     assert moment.bar_time == NOW
     assert NOW <= clock < NOW + timedelta(minutes=5)
+
+
+# Lines that are made and lost again and again
+
+
+def test_a_line_that_is_cut_as_soon_as_it_is_made_is_made_less_and_less_often() -> None:
+    """So does another program with the same number, where the server lets the newer one in: neither may try as fast as it can."""
+    made: list[float] = []
+
+    def cut(server: Server, _: Fields) -> None:
+        made.append(time.monotonic())
+        server.tell(102)
+        line = server.line
+        if len(made) > 1 and line is not None:  # a moment after it is made
+            threading.Timer(0.05, lambda: line.shutdown(socket.SHUT_RDWR)).start()
+
+    with connected_to(Server(ANSWERS | {"99": cut}), reconnect_first_seconds="0.1") as (connection, *_):
+        connection.call(lambda line: line.disconnect(), "the end of the line")
+        deadline = time.monotonic() + 20
+        while len(made) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    pauses = [later - earlier for earlier, later in pairwise(made[1:5])]
+    assert len(made) >= 5
+    assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True))
+
+
+def test_what_comes_and_goes_is_told_again_once_it_stays() -> None:
+    told: list[Alert] = []
+    episodes = Episodes(told.append)
+    for second in range(100):
+        at = NOW + timedelta(seconds=2 * second)
+        episodes.begin(EpisodeKind.DATA_FARM_BROKEN, "broken", at, "usfarm")
+        episodes.end(EpisodeKind.DATA_FARM_BROKEN, "well", at + timedelta(seconds=1), "usfarm")
+    assert len(told) == 10
+    at = NOW + timedelta(minutes=4)
+    episodes.begin(EpisodeKind.DATA_FARM_BROKEN, "broken", at, "usfarm")
+    episodes.look(at + timedelta(minutes=1))
+    assert len(told) == 10
+    episodes.look(at + timedelta(minutes=3))
+    assert [one.at for one in told[10:]] == [at]
+    episodes.begin(EpisodeKind.DATA_FARM_BROKEN, "broken", at, "other")
+    assert len(told) == 12
