@@ -9,9 +9,12 @@ import typer
 
 from deployments.terminal.failures import failures_told
 from deployments.terminal.options import (
+    BarsFile,
+    BarsSymbol,
     Config,
     Db,
     Json,
+    Seed,
     Timestamp,
     TimeZone,
     day_asked,
@@ -56,18 +59,11 @@ def gateway(
             show_default="recorded with --date or --bars, else synthetic",
         ),
     ] = None,
-    bars: Annotated[
-        Path | None,
-        typer.Option("--bars", metavar="FILE", help="CSV or Parquet file of bars.", show_default="the stored bars"),
-    ] = None,
-    bars_symbol: Annotated[
-        str | None, typer.Option("--symbol", metavar="SYMBOL", help="Whose bars the file holds where it does not say.")
-    ] = None,
+    bars: BarsFile = None,
+    bars_symbol: BarsSymbol = None,
     zone: TimeZone = None,
     timestamp: Timestamp = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="NUMBER", help="Seed of the synthetic market.", show_default="7")
-    ] = None,
+    seed: Seed = None,
     speed: Annotated[
         float, typer.Option("--speed", metavar="NUMBER", help="Session seconds per second of the wall.")
     ] = 1.0,

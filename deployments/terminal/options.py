@@ -34,6 +34,17 @@ Timestamp = Annotated[
     ),
 ]
 
+BarsFile = Annotated[
+    Path | None,
+    typer.Option("--bars", metavar="FILE", help="CSV or Parquet file of bars.", show_default="the stored bars"),
+]
+BarsSymbol = Annotated[
+    str | None, typer.Option("--symbol", metavar="SYMBOL", help="Whose bars the file holds where it does not say.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="NUMBER", help="Seed of the synthetic market.", show_default="7")
+]
+
 
 def settings_from(config: Path | None, db: Path | None, options: Mapping[str, Any] | None = None) -> Settings:
     """The file's settings with ``options`` (dotted names, None for not given) laid over them.

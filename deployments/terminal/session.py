@@ -1,15 +1,17 @@
 """``openbell session``: one trading session through the Prefect flow."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deployments.terminal.failures import failures_told
 from deployments.terminal.options import (
+    BarsFile,
+    BarsSymbol,
     Config,
     Db,
     Json,
+    Seed,
     Timestamp,
     TimeZone,
     day_asked,
@@ -42,14 +44,8 @@ def session(
             show_default="recorded with --date or --bars, ib with --broker ib, else synthetic",
         ),
     ] = None,
-    bars: Annotated[
-        Path | None,
-        typer.Option("--bars", metavar="FILE", help="CSV or Parquet file of bars.", show_default="the stored bars"),
-    ] = None,
-    bars_symbol: Annotated[
-        str | None,
-        typer.Option("--symbol", metavar="SYMBOL", help="Whose bars the file holds where it does not say."),
-    ] = None,
+    bars: BarsFile = None,
+    bars_symbol: BarsSymbol = None,
     zone: TimeZone = None,
     timestamp: Timestamp = None,
     broker: Annotated[
@@ -102,9 +98,7 @@ def session(
             show_default="auto",
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="NUMBER", help="Seed of the synthetic market.", show_default="7")
-    ] = None,
+    seed: Seed = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but send, on a copy of the ledger.")
     ] = False,
