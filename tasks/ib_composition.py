@@ -17,7 +17,7 @@ from tasks.broker_composition import TradingBroker, account_name, broker_to_trad
 from tasks.venue import Venue
 from trading.calendar import TradingCalendar, TradingHours
 from trading.checks import Check
-from trading.errors import BrokerUnavailable, ConfigurationError, RefusedToTrade, SessionOver
+from trading.errors import BrokerNotReady, BrokerUnavailable, ConfigurationError, RefusedToTrade, SessionOver
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
@@ -111,7 +111,10 @@ def ib_venue(settings: Settings, session_date: date | None, store: Store, closin
     feed = IbFeed(line.connection, line.contracts, settings.session.timeframe)
     closing.callback(feed.end)
     closing.callback(line.alerts.leave)
-    line.contracts.look_up(settings.session.symbols)
+    try:
+        line.contracts.look_up(settings.session.symbols)
+    except BrokerUnavailable as error:
+        raise BrokerNotReady(f"{error} Nothing was traded.") from error
 
     def connect_broker() -> TradingBroker:
         if line.broker is None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from tasks.composition import assemble
 from trading.bars import Timeframe
 from trading.calendar import TradingCalendar
-from trading.errors import BrokerUnavailable, OutcomeUnknown
+from trading.errors import BrokerNotReady, BrokerUnavailable, OutcomeUnknown
 from trading.ib_settings import IbSettings
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.broker_orders import BrokerOrders
@@ -25,6 +27,7 @@ from trading.interactive_brokers.episodes import Alert, EpisodeKind, Episodes
 from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.messages import ErrorTold, ExecutionTold, Instrument, StatusTold, WireOrder
 from trading.orders import Execution, OrderIntent, OrderStatus, Side
+from trading.settings import parse_settings
 
 OURS, ACCOUNT = 17, "DU1"
 NOW = datetime(2026, 1, 5, 15, 0, tzinfo=UTC)
@@ -266,6 +269,24 @@ def test_positions_of_which_one_cannot_be_read_are_not_told() -> None:
 
     with broker_at(Server(ANSWERS | {"61": told})) as (broker, _), pytest.raises(BrokerUnavailable, match="read"):
         broker.account()
+
+
+def test_a_session_whose_contracts_are_not_told_is_refused(tmp_path: Path) -> None:
+    """Nothing was sent, and whoever started it may start it again."""
+
+    def refused(server: Server, asked: Fields) -> None:
+        server.tell(4, 2, asked[2], 321, "Error validating request", "")
+
+    with connected_to(server := Server(ANSWERS | {"9": refused})) as (connection, *_):
+        connection.close()  # one client at a time
+        document = {
+            "session": {"symbols": ["AAA"]},
+            "feed": {"kind": "ib"},
+            "broker": {"kind": "ib", "ib": {"port": server.port, "restart_at": "off"}},
+            "store": {"path": str(tmp_path / "a.duckdb"), "serve": False},
+        }
+        with pytest.raises(BrokerNotReady, match="321"), assemble(parse_settings(document, source="a test"), None):
+            pass
 
 
 # What an account holds besides
