@@ -25,6 +25,10 @@ _NOT_OF_LIVE_SESSIONS = (
     # Fills of a live market come in the middle of a bar and are told when they come: the bar that they count in is the next one.
     "cash is not what the fills up to the bar have left of it",
 )
+_NOT_WHERE_NOBODY_DECIDES = (
+    "two orders of one bar and symbol",
+    "a decision without its bar, or a bar without its decision",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,7 @@ class GatewaysBook:
 
 def differences(book: GatewaysBook, home: Path, plan: Plan, was_restarted: bool) -> list[str]:
     """Everything that must not be, in words; nothing where all is as it should."""
-    excused = (
-        *_NOT_OF_LIVE_SESSIONS,
-        *(("two orders of one bar and symbol",) if plan.brackets else ()),
-    )
+    excused = (*_NOT_OF_LIVE_SESSIONS, *(_NOT_WHERE_NOBODY_DECIDES if plan.brackets else ()))
     with open_store(home / LEDGER, read_only=True) as store:
         rows = store.connection.rows
         found = [
@@ -79,6 +80,7 @@ def differences(book: GatewaysBook, home: Path, plan: Plan, was_restarted: bool)
             *_statuses(rows),
             # A bar that comes again after a restart may lack a symbol that it had: history does not always answer.
             *([] if plan.brackets or was_restarted else _undecided(rows)),
+            *_false_ends(book, rows),
             *_fills(book, rows),
             *_balances(book, rows),
         ]
@@ -130,6 +132,27 @@ def _statuses(rows: Rows) -> Iterator[str]:
     )
     if found:
         yield f"an order's status does not fit its fills: {_shown(found)}"
+
+
+def _false_ends(book: GatewaysBook, rows: Rows) -> Iterator[str]:
+    """Nobody believed an order to be over that was filled later, or works still."""
+    ended = dict(
+        rows(
+            """
+            SELECT client_order_id, min_by(status, event_time) FROM order_events
+            WHERE status IN ('CANCELLED', 'REJECTED', 'EXPIRED') GROUP BY 1
+            """
+        )
+    )
+    revived = {
+        name
+        for (name,) in rows("SELECT client_order_id FROM order_events WHERE detail = 'found working at the broker'")
+    }
+    for one in book.ours:
+        name, is_there = one["order_ref"], one["status"] in ("Filled", "Submitted", "PreSubmitted")
+        # What is Inactive is refused or waits for a person: the broker does not say which.
+        if name in ended and (is_there or (name in revived and one["status"] != "Inactive")):
+            yield f"order {name} was taken for {ended[name]} and is {one['status']}"
 
 
 def _undecided(rows: Rows) -> Iterator[str]:

@@ -45,7 +45,8 @@ def _steps(agent: OrchestratorAgent) -> None:
     agent.order_router.may_amend = lambda *_: None
     for moment, findings in agent.live_bars():
         agent.reconcile_if_due(moment.bar_time)
-        agent.process_new_bar(moment, findings)
+        # Nothing is decided: what happens is what is sent below.
+        agent.route(agent.assess(replace(agent.generate_action(moment, findings), signals={})))
         number = (moment.bar_time - agent.hours.opens_at) // agent.loop.bar_length
         for turn, bar in enumerate(moment.bars.values()):
             if number % _EVERY_BARS == turn % _EVERY_BARS:

@@ -19,9 +19,12 @@ from gateway_process import GatewayGone, GatewayProcess, Played, gateway
 from one_session import COMPLETED, OVER, REFUSED, STOPPED, Journal
 from processes import Process, fork
 from rehearsal_plan import LEDGER, MONDAY, Plan
+from situations import DAYS
 
 _MOST_STARTS = 12
 _SHOWN_CHARACTERS = 240
+_LATE = ("late_execution", "late_commission", "correct_execution", "delay_answers", "silence")
+"""Faults that may delay what would have been told in the session until it is over."""
 _PAUSE_BETWEEN_STARTS_SECONDS = 0.2
 _SECONDS_TO_GET_READY = 3.0
 _OPENS = datetime(2026, 1, 5, 9, 30)  # noqa: DTZ001 - of the exchange's wall clock
@@ -83,16 +86,21 @@ class _Rehearsal:
     outcome: Outcome
     journals: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    ended_with: int | None = None
     fired_before: list[str] = field(default_factory=list)
     """Faults of a gateway that was killed since."""
 
     def run(self) -> None:
-        code = self._until_it_is_through()
+        code = self.ended_with = self._until_it_is_through()
         if code not in (COMPLETED, OVER):
             self.outcome.violations.append(
                 f"the session never came to its end; its last start: {self._how_it_ended(code)}"
             )
             return
+        if not self._comes_late():
+            # What was told in the session is in its ledger, without anybody's help.
+            found = books.differences(self._book(), self.home, self.plan, self.outcome.starts > 1)
+            self.outcome.violations += [f"before the evening's comparison: {one}" for one in found]
         self._judge(self._reconciled())
 
     def _until_it_is_through(self) -> int | None:
@@ -157,8 +165,16 @@ class _Rehearsal:
         why = f": {said[-1]['what']}: {said[-1]['why'][:_SHOWN_CHARACTERS]}" if said else ""
         return ("killed" if code is None else f"exit code {code}") + why
 
+    def _book(self) -> books.GatewaysBook:
+        return books.GatewaysBook.of(self.gateway.ask("book"))
+
+    def _comes_late(self) -> bool:
+        """Whether something of the day may have been told after its session had ended, or no session saw its end."""
+        fired = [*self.fired_before, *self._book().faults_fired]
+        return self.ended_with == OVER or (self.plan.name not in DAYS and any(action in _LATE for action in fired))
+
     def _judge(self, remaining: list[dict[str, Any]]) -> None:
-        book = books.GatewaysBook.of(self.gateway.ask("book"))
+        book = self._book()
         outcome, told = self.outcome, [list(_lines_of(journal)) for journal in self.journals]
         outcome.violations += books.differences(book, self.home, self.plan, outcome.starts > 1)
         outcome.violations += [

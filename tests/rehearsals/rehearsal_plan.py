@@ -45,8 +45,6 @@ _BUSY_DAY: Mapping[str, Mapping[str, Any]] = {
     },
     "reconciliation": {"every_minutes": 60},
 }
-_WITHOUT_A_WORD = {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 400}}
-"""Never warm, so that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,6 @@ class Plan:
     def settings(self, port: int) -> Settings:
         """What the session is started with; paths are relative to its folder."""
         document: dict[str, Any] = {name: dict(section) for name, section in _BUSY_DAY.items()}
-        if self.brackets:
-            document["policy"] = _WITHOUT_A_WORD
         document |= {
             "session": {"symbols": self.symbols, "timeframe": self.timeframe, "account": ACCOUNT, "pace": "live"},
             "feed": {"kind": "ib"},

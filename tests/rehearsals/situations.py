@@ -23,6 +23,8 @@ def _fault(action: str, **more: Any) -> Fault:
 
 
 _SHORT: Mapping[str, Mapping[str, Any]] = {"orders": {"allow_short": True}}
+_WAITING = {"orders": {"allow_short": True, "order_type": "LIMIT", "limit_offset_bps": "-25"}}
+"""Orders that work for a while, so that what is said of them matters."""
 
 DAYS: Mapping[str, Plan] = {
     plan.name: plan
@@ -38,7 +40,7 @@ DAYS: Mapping[str, Plan] = {
             speed=SPEED,
             seed=9,
         ),
-        Plan("refusals", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=10),
+        Plan("refusals", symbols=SYMBOLS, sections=_WAITING, speed=SPEED, seed=10),
         Plan("restarts", symbols=SYMBOLS, sections=_SHORT, written="UTC", speed=SPEED * 0.75, seed=11),
         Plan("hands", symbols=SYMBOLS[:2], sections={}, speed=SPEED, seed=12, kills=(2.5,)),
         Plan("data", symbols=SYMBOLS, sections=_SHORT, speed=SPEED, seed=13),
@@ -76,7 +78,8 @@ SITUATIONS: tuple[Situation, ...] = tuple(
         ("an order refused", "refusals", "reject", {"nth": 1}),
         ("an order inactive without a word", "refusals", "inactive", {"nth": 3}),
         ("an order inactive with an error", "refusals", "inactive", {"nth": 5, "code": 201}),
-        ("an order said to be cancelled that works", "refusals", "lie_cancelled_10349", {"nth": 7}),
+        ("an order said to be cancelled that works", "refusals", "lie_cancelled_10349", {"nth": 6, "times": 3}),
+        ("an exit said to be cancelled that works", "brackets", "lie_cancelled_10349", {"nth": 2, "times": 2}),
         ("an order warned of", "refusals", "warn_399", {"nth": 9}),
         ("an order that is told nothing but its error", "refusals", "error_110", {"nth": 11}),
         ("an order filled in part and cancelled", "refusals", "partial_then_cancel", {"nth": 13}),

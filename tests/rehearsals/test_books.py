@@ -103,6 +103,15 @@ def test_an_order_that_works_on_is_noticed(home: Path) -> None:
     assert any("works at the broker" in one for one in found(replace(BOOK, orders=[works]), home))
 
 
+def test_an_end_that_was_none_is_noticed(home: Path) -> None:
+    changed(
+        home,
+        "INSERT INTO order_events BY NAME SELECT 'a' AS client_order_id, now() AS event_time, 'CANCELLED' AS status, "
+        "'' AS detail, 's' AS session_id",
+    )
+    assert found(BOOK, home) == ["order a was taken for CANCELLED and is Filled"]
+
+
 def alerts(*words: tuple[str, bool]) -> list[str]:
     lines = [{"what": "alert", "kind": kind, "subject": "", "over": over, "text": "?"} for kind, over in words]
     return list(books.alerts_too_many([lines]))
