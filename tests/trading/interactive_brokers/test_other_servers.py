@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -180,6 +180,22 @@ def test_a_number_that_another_order_has_is_left_to_it() -> None:
     with broker_at(server) as (broker, _):
         assert broker.submit(intent()).broker_order_id == "777"
     assert len({one[1] for one in server.placed}) == 2
+
+
+def test_where_orders_that_are_over_are_not_told_an_unknown_one_is_not_said_to_have_never_been() -> None:
+    silent = {kind: answer for kind, answer in ANSWERS.items() if kind != "99"}
+    server = Server(silent | {"3": _takes_in_silence})
+    with connected_to(server, connect_timeout_seconds=2) as (_, broker, _):
+        with pytest.raises(BrokerUnavailable, match="nobody knows"):
+            broker.find_order("B")
+        with pytest.raises(OutcomeUnknown):
+            broker.submit(intent())
+        assert broker.find_order("A") is None  # sent again it is the same order
+
+
+def hang_up(line: socket.socket) -> None:
+    with suppress(OSError):  # the other side was quicker
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def desk() -> tuple[BrokerOrders, WireOrder]:
@@ -386,7 +402,7 @@ def test_a_line_that_is_cut_as_soon_as_it_is_made_is_made_less_and_less_often() 
         server.tell(102)
         line = server.line
         if len(made) > 1 and line is not None:  # a moment after it is made
-            threading.Timer(0.05, lambda: line.shutdown(socket.SHUT_RDWR)).start()
+            threading.Timer(0.05, hang_up, [line]).start()
 
     with connected_to(Server(ANSWERS | {"99": cut}), reconnect_first_seconds="0.1") as (connection, *_):
         connection.call(lambda line: line.disconnect(), "the end of the line")
