@@ -54,7 +54,7 @@ class GatewayProcess:
     def start(self, faults: Sequence[Mapping[str, Any]] = (), at: wall_time | None = None) -> None:
         """Start it, on the port that it had before where it had one; ``at`` is the exchange's time to begin with.
 
-        Time stands still until the first client connects.
+        Time stands still until a client wants something of the market.
         """
         script = self._home / "faults.toml"
         script.write_text("".join(f"[[fault]]\n{_toml(fault)}\n" for fault in faults), encoding="utf-8")
@@ -103,6 +103,8 @@ class GatewayProcess:
         if not line:
             raise GatewayGone(f"the gateway's door has no answer to {command}")
         answer: dict[str, Any] = json.loads(line)
+        if not answer["ok"]:
+            raise GatewayGone(f"the gateway does not do {command}: {answer['error']}")
         return answer
 
     def kill(self) -> None:

@@ -18,7 +18,7 @@ import one_session
 from gateway_process import GatewayGone, GatewayProcess, Played, gateway
 from one_session import COMPLETED, OVER, REFUSED, STOPPED, Journal
 from processes import Process, fork
-from rehearsal_plan import LEDGER, MONDAY, Plan
+from rehearsal_plan import BEFORE, LEDGER, MONDAY, Plan
 from situations import DAYS
 
 _MOST_STARTS = 12
@@ -26,7 +26,7 @@ _SHOWN_CHARACTERS = 240
 _LATE = ("late_execution", "late_commission", "correct_execution", "delay_answers", "silence")
 """Faults that may delay what would have been told in the session until it is over."""
 _PAUSE_BETWEEN_STARTS_SECONDS = 0.2
-_SECONDS_TO_GET_READY = 3.0
+_SECONDS_TO_GET_READY = 0.4
 _OPENS = datetime(2026, 1, 5, 9, 30)  # noqa: DTZ001 - of the exchange's wall clock
 _EARLIEST = timedelta(hours=9)
 _EXCHANGE = ZoneInfo("America/New_York")
@@ -62,7 +62,10 @@ def rehearse(plan: Plan, home: Path) -> Outcome:
     played = Played(plan.market(), MONDAY, plan.symbols, plan.speed, plan.written)
     try:
         with gateway(home, played) as running:
-            running.start(plan.faults, _begins(plan.speed))
+            early = [fault for fault in plan.faults if fault.get("at") == BEFORE]
+            running.start([fault for fault in plan.faults if fault not in early], _begins(plan.speed))
+            for fault in early:
+                running.ask("fault", **{name: value for name, value in fault.items() if name != "at"})
             _Rehearsal(plan, home, running, outcome).run()
     except GatewayGone as gone:
         outcome.violations.append(str(gone))
@@ -73,7 +76,7 @@ def rehearse(plan: Plan, home: Path) -> Outcome:
 
 
 def _begins(speed: float) -> wall_time:
-    """When the gateway's time begins: early enough for a session to be ready at the open."""
+    """When the gateway's time begins, once somebody asks for live bars: early enough to be ready at the open."""
     early = min(timedelta(seconds=speed * _SECONDS_TO_GET_READY), _EARLIEST)
     return (_OPENS - early).time()
 

@@ -15,6 +15,9 @@ LEDGER = Path("ledger.duckdb")
 MONDAY = date(2026, 1, 5)
 SYMBOLS = ("AAA", "BBB", "CCC")
 
+BEFORE = "before the first session"
+"""The time of faults that happen before anybody has connected."""
+
 Fault = Mapping[str, Any]
 
 _PATIENCE = {

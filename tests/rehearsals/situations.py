@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rehearsal_plan import SYMBOLS, Fault, Plan
+from rehearsal_plan import BEFORE, SYMBOLS, Fault, Plan
 
 SPEED = 4_000.0
 
@@ -94,7 +94,7 @@ SITUATIONS: tuple[Situation, ...] = tuple(
             "a trade by hand before the first session",
             "hands",
             "position_by_hand",
-            {"at": "00:00:01", "symbol": "BBB", "quantity": 40},
+            {"at": BEFORE, "symbol": "BBB", "quantity": 40},
         ),
         (
             "a position changed by hand",
