@@ -130,7 +130,7 @@ def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
     plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
     agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
     with _closing_in_order(agent, reporter):
-        load_warmup(agent)
+        agent.load_warmup_or_refuse(lambda: load_warmup(agent))
         validate_bars(agent)
         agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
         bars_traded = _trade_bars(agent, plan)

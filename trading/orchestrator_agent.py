@@ -21,6 +21,7 @@ from trading.differences import Discrepancy, DiscrepancyKind, Reconciliation
 from trading.errors import (
     AlreadyTraded,
     BrokerUnavailable,
+    DataNotFit,
     Halted,
     LeaseLost,
     RefusedToTrade,
@@ -133,7 +134,7 @@ class OrchestratorAgent:
         if self.open_session().state is SessionState.COMPLETED:
             return self.summary()
         try:
-            self.load_warmup_data()
+            self.load_warmup_or_refuse()
             self.validate_data()
             self.reconcile_or_refuse()
             for moment, findings in self.live_bars():
@@ -252,6 +253,16 @@ class OrchestratorAgent:
             self.settings.session.symbols, self._look_back, self.hours, self._begins_at
         )
         return self._warmup
+
+    def load_warmup_or_refuse(self, load: Callable[[], object] | None = None) -> None:
+        """The warmup, loaded by ``load`` where it is retried from outside. Raises ``DataNotFit`` where nobody tells its bars."""
+        try:
+            (load or self.load_warmup_data)()
+        except BrokerUnavailable as error:
+            raise DataNotFit(
+                f"Session {self.session_id} is not traded: the bars before it were not told ({error}). Start it again once the "
+                "broker answers; 'openbell doctor' looks closer."
+            ) from error
 
     def validate_data(self) -> list[DataFinding]:
         """Judge the warmup, record what is wrong with it, and fill the window with what is fit.

@@ -563,6 +563,28 @@ def test_a_broker_that_is_silent_at_the_open_refuses_the_session(at_desk, tmp_pa
     assert asked(tmp_path, "SELECT state FROM sessions ORDER BY session_date") == [("COMPLETED",), ("REFUSED",)]
 
 
+class Mute:
+    """Bars before the session that nobody tells."""
+
+    def __init__(self, tape: Any) -> None:
+        self._tape = tape
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tape, name)
+
+    def between(self, symbol: str, start: datetime, end: datetime) -> Any:
+        if start < OPENS:
+            raise BrokerUnavailable("silence")
+        return self._tape.between(symbol, start, end)
+
+
+def test_a_warmup_that_nobody_tells_refuses_the_session(at_desk, tape, tmp_path: Path) -> None:
+    source = Mute(tape(bars("100", "100")))
+    with at_desk(source=source) as desk, pytest.raises(DataNotFit, match="were not told"):
+        desk.agent.run_session()
+    assert asked(tmp_path, "SELECT state FROM sessions") == [("REFUSED",)]
+
+
 def test_no_new_risk_is_taken_while_a_broker_is_silent_in_mid_session(at_desk, tape, tmp_path: Path) -> None:
     lines: list[Fickle] = []
 

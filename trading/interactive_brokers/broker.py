@@ -106,18 +106,13 @@ class IbBroker:
     def find_order(self, client_order_id: str) -> BrokerOrder | None:
         """The order under this reference; None only when open orders, executions and completed orders do not have it.
 
-        Where completed orders are not told, an order of a process before this one may have ended without a trace: that is no
-        answer. One of this process may be sent again, because it goes under the number it had.
+        Where the gateway does not tell completed orders, one that ended without a fill looks as if it had never been there:
+        nothing works and nothing was done for it either way.
         """
 
         async def found() -> BrokerOrder | None:
             await self._day.ask_everything(f"order {client_order_id}")
             known = self._day.orders.find(client_order_id)
-            if known is None and not self._day.tells_completed:
-                raise BrokerUnavailable(
-                    f"Order {client_order_id} is not open, and the gateway does not tell which orders are over: nobody knows "
-                    "whether it was there."
-                )
             return None if known is None or not known.is_there else self._day.orders.seen(known)
 
         return self._run(found(), f"order {client_order_id}", self._patience)

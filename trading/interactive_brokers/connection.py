@@ -56,6 +56,7 @@ class GatewayConnection:
         self._line: GatewayLine | None = None
         self._usable: GatewayLine | None = None
         self._why_not = "no connection was made yet"
+        self._awaited = "accounts and order numbers"
         self._broker_away = False
         self._was_let_in = False
         self._keeper: asyncio.Task[None] | None = None
@@ -275,7 +276,7 @@ class GatewayConnection:
                 return
             except (TimeoutError, BrokerUnavailable) as error:
                 self._leave_line()
-                why = str(error) or "it did not answer in time"
+                why = str(error) or f"it did not tell {self._awaited} in time"
                 # A client that was cut a moment ago still holds the number for a little while, and a gateway that has let us in
                 # may answer the next time: both are worth waiting for.
                 is_worth_it = self._was_let_in or _is_about_the_number(why)
@@ -309,10 +310,13 @@ class GatewayConnection:
         line = GatewayLine(lambda message: self._hear(line, message), settings.timezone, settings.messages_per_second)
         self._line = line
         try:
+            self._awaited = "accounts and order numbers"
             await line.connect(settings.host, settings.port, settings.client_id, seconds)
             self._was_let_in = True
             self._require_the_account(line.accounts)
+            self._awaited = "its time"
             self.clock.tell(await line.current_time())
+            self._awaited = "the day's orders, executions and bars"
             for join in self._joined:
                 await join(line)
         except NotConnected as error:
@@ -389,7 +393,7 @@ class GatewayConnection:
             except Exception as error:  # noqa: BLE001 - whatever it was, there is no line, and it is tried again
                 if not isinstance(error, TimeoutError | BrokerUnavailable | BrokerNotReady):
                     _log.exception("an attempt to connect again failed")
-                why = str(error) or "it did not answer in time"
+                why = str(error) or f"it did not tell {self._awaited} in time"
                 self._leave_line()
                 self._why_not = f"it is being connected again ({why})"
                 self._tell_of_failed_attempt(error, why)

@@ -45,11 +45,6 @@ class DayQuestions:
         """How long an answer may take."""
         return float(self._settings.answer_timeout_seconds)
 
-    @property
-    def tells_completed(self) -> bool:
-        """Whether this line tells the day's orders that are over. Without them one that ended unfilled leaves no trace."""
-        return self._tells_completed
-
     async def join(self, line: "GatewayLine") -> None:
         """Take part in making a connection: everything of the day is asked for before anything is sent."""
         if self._orders is None:

@@ -16,11 +16,12 @@ _log = logging.getLogger(__name__)
 def lineage_and_revision(exec_id: str) -> tuple[str, int]:
     """What a correction shares with what it corrects, and which of them is newer.
 
-    The broker's ids end in a number that counts corrections: 0000e0d5.5f2a.01.01 is replaced by 0000e0d5.5f2a.01.02.
+    The broker's ids end in two digits that count corrections: 0000e0d5.5f2a.01.01 is replaced by 0000e0d5.5f2a.01.02.
     An id of another make is its own lineage.
     """
     head, dot, last = exec_id.rpartition(".")
-    return (head, int(last)) if dot and head and last.isdigit() else (exec_id, 0)
+    counts = dot and head and len(last) == 2 and last.isdigit()
+    return (head, int(last)) if counts else (exec_id, 0)
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Executions:
     _told: dict[str, Execution] = field(default_factory=dict)
     _commissions: dict[str, Decimal] = field(default_factory=dict)
     _newest: dict[str, int] = field(default_factory=dict)
+    _order_of: dict[str, int] = field(default_factory=dict)
 
     def hear(self, message: ExecutionTold, client_order_id: str) -> bool:
         """Take an execution in; whether it was new."""
@@ -47,6 +49,8 @@ class Executions:
             _log.error("not a trade exec_id=%s price=%s", message.exec_id, message.price)
             return False
         lineage, revision = lineage_and_revision(message.exec_id)
+        if self._order_of.setdefault(lineage, message.perm_id) != message.perm_id:
+            lineage, revision = message.exec_id, 0  # what another order did corrects nothing of this one
         self._told[message.exec_id] = Execution(
             message.exec_id,
             client_order_id,

@@ -21,6 +21,8 @@ from trading.ports import Acknowledgement
 if TYPE_CHECKING:
     from trading.interactive_brokers.library import GatewayLine
 
+_ASKED_AT_MOST = 3
+"""How often open orders are asked for while words that sound like an end keep coming."""
 _NUMBERS_APART = 1_000
 """How far the next number is from one that turned out to be taken."""
 
@@ -174,10 +176,14 @@ class OrderHandover:
 
     async def _settle_refusals(self, legs: list[Leg]) -> None:
         """Ask whether what sounds refused or over is; what cannot be asked stays unknown."""
-        asked = self._day.orders.clock
         with contextlib.suppress(BrokerUnavailable):
-            await self._day.ask_open_orders()
-            self._day.orders.settle(asked, is_complete=False)
+            for _ in range(_ASKED_AT_MOST):
+                asked = self._day.orders.clock
+                await self._day.ask_open_orders()
+                self._day.orders.settle(asked, is_complete=False)
+                # A word that came after the question is asked about again.
+                if all(leg.known is None or leg.known.doubted is None for leg in legs):
+                    break
             for leg in legs:
                 if leg.known is not None and not leg.known.is_told and leg.known.refusal:
                     self._day.orders.end_refused(leg.known)

@@ -1,6 +1,7 @@
 """Executions by the broker's ids: what corrects what, what they cost, and what of it counts."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -39,6 +40,8 @@ def execution(exec_id: str, quantity: int) -> Execution:
         ("0000e0d5.63a1b2c3.01.12", "0000e0d5.63a1b2c3.01", 12),
         ("0000e0d5.63a1b2c3.02.01", "0000e0d5.63a1b2c3.02", 1),
         ("without-any-dot", "without-any-dot", 0),
+        ("e.1", "e.1", 0),
+        ("e.100", "e.100", 0),
         ("ends.in-words", "ends.in-words", 0),
         (".01", ".01", 0),
         ("F-12.", "F-12.", 0),
@@ -55,6 +58,12 @@ def test_of_an_execution_and_its_corrections_the_newest_counts_in_whatever_order
         for one in order:
             assert heard.hear(one, "A")
         assert [(one.exec_id, one.quantity, one.price) for one in heard.counting()] == [("e.1.03", 95, Decimal(11))]
+
+
+def test_what_another_order_did_is_no_correction(executions: Executions) -> None:
+    executions.hear(told("e.01", "100"), "A")
+    executions.hear(replace(told("e.02", "50"), perm_id=901), "B")
+    assert [(one.exec_id, one.quantity) for one in executions.counting()] == [("e.01", 100), ("e.02", 50)]
 
 
 def test_an_execution_that_is_told_again_is_no_news(executions: Executions) -> None:
