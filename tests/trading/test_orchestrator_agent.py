@@ -572,10 +572,8 @@ class Mute:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tape, name)
 
-    def between(self, symbol: str, start: datetime, end: datetime) -> Any:
-        if start < OPENS:
-            raise BrokerUnavailable("silence")
-        return self._tape.between(symbol, start, end)
+    def history(self, *_: Any) -> Any:
+        raise BrokerUnavailable("silence")
 
 
 def test_a_warmup_that_nobody_tells_refuses_the_session(at_desk, tape, tmp_path: Path) -> None:
