@@ -107,8 +107,7 @@ class GatewayLine:
             try:
                 connecting.result()
             except (OSError, TimeoutError) as error:
-                why = self._why or str(error) or f"no answer within {timeout_seconds:g} seconds"
-                raise NotConnected(why) from error
+                raise NotConnected(self._reason(error, timeout_seconds)) from error
         except BaseException:
             self.disconnect()
             raise
@@ -117,6 +116,11 @@ class GatewayLine:
                 task.cancel()
             with contextlib.suppress(BaseException):  # its end was told above
                 await connecting
+
+    def _reason(self, error: Exception, timeout_seconds: float) -> str:
+        if isinstance(error, ConnectionRefusedError):
+            return "nobody listens there"
+        return self._why or str(error) or f"no answer within {timeout_seconds:g} seconds"
 
     def disconnect(self) -> None:
         """Leave; a second time does nothing."""
