@@ -150,8 +150,8 @@ def _false_ends(book: GatewaysBook, rows: Rows) -> Iterator[str]:
     }
     for one in book.ours:
         name, is_there = one["order_ref"], one["status"] in ("Filled", "Submitted", "PreSubmitted")
-        # What is Inactive is refused or waits for a person: the broker does not say which.
-        if name in ended and (is_there or (name in revived and one["status"] != "Inactive")):
+        # What was refused is kept as Inactive; whoever comes later cannot tell it from what waits for a person, and takes it up.
+        if name in ended and (is_there or (name in revived and ended[name] != "REJECTED")):
             yield f"order {name} was taken for {ended[name]} and is {one['status']}"
 
 
