@@ -551,7 +551,7 @@ class OrderRouter:
         """Ask the broker by id for every open order whose sending or cancelling was never confirmed.
 
         An order that the broker surely never had ends as EXPIRED: whether it is still wanted is for the next decision, with
-        a fresh look at risk. Steps are added to ``events`` as they are taken. Raises ``BrokerUnavailable``, after all were
+        a fresh look at risk. One that protects another order is sent again: no decision would make it anew. Steps are added to ``events`` as they are taken. Raises ``BrokerUnavailable``, after all were
         asked for, when the broker did not answer of some: the steps of the others are taken all the same.
         """
         self._resolve(list(self._open), at, events)
@@ -568,13 +568,33 @@ class OrderRouter:
                 silence = error
                 continue
             if found is None:
-                events.append(self._expire(order, at))
+                events += self._protect_again(order, at) if self._is_missed(order) else [self._expire(order, at)]
             elif order.status is OrderStatus.CANCEL_PENDING and not found.status.is_final:
                 self._ask_to_cancel(order_id)
             else:
                 events += self._follow(found, at)
         if silence is not None:
             raise silence
+
+    def _is_missed(self, order: OpenOrder) -> bool:
+        """Whether an order that never arrived protects what another works for or has filled: without it that stands bare."""
+        parent_id = order.intent.parent_id
+        if parent_id is None or order.status is OrderStatus.CANCEL_PENDING:
+            return False
+        if order.attempts >= self._settings.max_attempts:
+            return False
+        parent = self._open.get(parent_id) or self._find_orders([parent_id]).get(parent_id)
+        return parent is not None and (not parent.status.is_final or parent.filled > 0)
+
+    def _protect_again(self, order: OpenOrder, at: datetime) -> list[OrderEvent]:
+        """Send once more what protects: it adds no risk, and the next decision would not make it."""
+        again = replace(order, attempts=order.attempts + 1)
+        self._open[order.intent.client_order_id] = again
+        sent = OrderEvent(
+            order.intent.client_order_id, at, OrderStatus.SUBMITTED, f"attempt {again.attempts}: its parent is there"
+        )
+        self._save(LedgerEntries(order_events=[sent]))
+        return self._hand_over(order.intent, at)
 
     @property
     def cancels_not_sent(self) -> frozenset[str]:

@@ -223,6 +223,50 @@ def test_a_leg_that_never_arrived_is_sent_again_alone() -> None:
     ]
 
 
+class Vanishing(Together):
+    """Its line is gone after a bracket was sent, before anyone could be asked what arrived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+
+    def submit_together(self, intents: Sequence[OrderIntent]) -> list[Acknowledgement | BrokerError]:
+        answers = super().submit_together(intents)
+        self.is_away = True
+        return answers
+
+    def find_order(self, client_order_id: str) -> BrokerOrder | None:
+        if self.is_away:
+            raise BrokerUnavailable("the line is gone")
+        return super().find_order(client_order_id)
+
+
+def test_a_stop_that_was_lost_with_the_line_is_sent_again_when_its_entry_is_there() -> None:
+    broker = Vanishing()
+    broker.lost = {"stop": 1}
+    desk = Desk(broker)
+    desk.place(*desk.bracket)
+    assert desk.statuses["stop"] is OrderStatus.UNKNOWN
+    broker.is_away = False
+    desk.router.resolve(OPEN + timedelta(minutes=2), [])
+    assert broker.heard == [("entry", "stop", "target"), ("stop",)]
+    assert desk.statuses == ALL_ACCEPTED
+
+
+def test_a_stop_whose_entry_was_lost_too_is_not_sent_again() -> None:
+    broker = Vanishing()
+    broker.lost = {"entry": 1, "stop": 1, "target": 1}
+    desk = Desk(broker)
+    desk.place(*desk.bracket)
+    broker.is_away = False
+    events: list[OrderEvent] = []
+    desk.router.resolve(OPEN + timedelta(minutes=2), events)
+    assert broker.heard == [("entry", "stop", "target")]
+    assert {event.client_order_id: event.status for event in events} == dict.fromkeys(
+        ("entry", "stop", "target"), OrderStatus.EXPIRED
+    )
+
+
 @pytest.mark.parametrize("whole", [AWAY, BrokerUnavailable("the line is dead")])
 def test_silence_about_all_of_them_is_an_unknown_outcome_of_each(whole: BrokerError) -> None:
     broker = Together()
