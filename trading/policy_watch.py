@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import time
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -76,7 +77,7 @@ class PolicyWatch:
             try:
                 self.policy.warm_up(window, symbols)
             except Exception:  # noqa: BLE001 - a failed model means no order, and no stopped session
-                _log.exception("warmup of the policy failed policy=%s", self.policy.name)
+                _log.error("warmup of the policy failed policy=%s\n%s", self.policy.name, _traceback())
 
     def hear(self, symbols: Sequence[str], window: MarketWindow, holdings: Holdings, bar_time: datetime) -> Heard:
         """The policy's word on each of ``symbols`` at the window's newest bar, which is that of ``bar_time``."""
@@ -111,7 +112,7 @@ class PolicyWatch:
                 raise TypeError(f"the policy said {said!r} instead of a signal for each symbol")
             heard = {symbol: _heard(said.get(symbol)) for symbol in symbols}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed model means no order, whatever it raised
-            _log.exception("policy failed bar_time=%s policy=%s", bar_time.isoformat(), self.policy.name)
+            _log.error("policy failed bar_time=%s policy=%s\n%s", bar_time.isoformat(), self.policy.name, _traceback())
             heard = dict.fromkeys(symbols, _failed(_in_words(error)))
         latency_ms = (time.perf_counter() - started) * 1000
         if self._budget_ms is not None and latency_ms > self._budget_ms:
@@ -205,7 +206,16 @@ def too_little_confidence(action: Action, confidence: float, minimum: float) -> 
 
 def _failed(error: str) -> Signal:
     # What cannot be written down would end the session instead of this decision.
-    return Signal(Action.HOLD, error=error[:_MOST_LETTERS].encode("utf-8", "replace").decode())
+    return Signal(Action.HOLD, error=_writable(error[:_MOST_LETTERS]))
+
+
+def _traceback() -> str:
+    """Where the error that is being handled came from, in letters that every log can take."""
+    return _writable(traceback.format_exc())
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _in_words(error: BaseException) -> str:
