@@ -1,6 +1,7 @@
 """The flow at Interactive Brokers, against a rehearsal gateway: the same flow, and a line that is closed however it ends."""
 
 import _thread
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,15 @@ def test_the_last_minutes_of_a_day_are_traded(tmp_path: Path, afternoon: Any) ->
     assert lines_to_gateways() == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes that are started in the background may have been told to ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_flow_that_is_refused_or_interrupted_leaves_no_line(tmp_path: Path, afternoon: Any) -> None:
     with pytest.raises(BrokerNotReady, match="DU7777777 is meant"):
         run(settings_for(afternoon, tmp_path, account="DU7777777"), None)
