@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 _FIRST_LOOKS = (0.3, 0.7, 1.0)
 """Seconds between the first heartbeats: how fast the server's time goes should be known soon."""
 _MISSED_HEARTBEATS = 2
+_LOST = "the line is lost: "
 _AT_ONCE = 2
 """Times the first wait: a line that lasts no longer ended as soon as it was made."""
 _SLACK_SECONDS = 5.0
@@ -378,7 +379,10 @@ class GatewayConnection:
         settings = self.settings
         self._leave_line()
         if not self._episodes.stands(EpisodeKind.BROKER_AWAY):
-            self.begin_episode(EpisodeKind.LINE_LOST, f"The line to the gateway is lost: {self._why_not}.")
+            self.begin_episode(
+                EpisodeKind.LINE_LOST,
+                f"The line to the gateway is lost: {self._why_not.removeprefix(_LOST).rstrip('.')}.",
+            )
         # Two programs with one number push each other out, for ever and as fast as they can where nobody waits.
         first, longest = float(settings.reconnect_first_seconds), float(settings.reconnect_longest_seconds)
         ended_at_once = time.monotonic() - self._made_at < _AT_ONCE * first
@@ -455,7 +459,7 @@ class GatewayConnection:
 
     def _lose(self, why: str) -> None:
         self._usable = None
-        self._why_not = f"the line is lost: {why}"
+        self._why_not = f"{_LOST}{why}"
         if self._lost is not None:
             self._lost.set()
 
