@@ -85,7 +85,7 @@ class GatewayConnection:
         self._thread.start()
         try:
             started.result()
-        except BaseException:
+        except BaseException:  # an interrupt too must leave neither thread nor line behind
             self.close()
             raise
 

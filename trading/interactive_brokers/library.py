@@ -108,7 +108,7 @@ class GatewayLine:
                 connecting.result()
             except (OSError, TimeoutError) as error:
                 raise NotConnected(self._reason(error, timeout_seconds)) from error
-        except BaseException:
+        except BaseException:  # also when given up from outside: a half-made line would hold the client id
             self.disconnect()
             raise
         finally:
@@ -365,7 +365,7 @@ class GatewayLine:
             self._has_told_order = False
             try:
                 interpret(fields)
-            except Exception as error:
+            except Exception as error:  # whatever the decoder tripped over, the order is there
                 if self._has_told_order:
                     raise
                 _log.error("an open order cannot be read to its end (%s): %s", error, list(fields[:26]))
@@ -377,7 +377,7 @@ class GatewayLine:
         def reading(fields: Sequence[str]) -> None:
             try:
                 interpret(fields)
-            except Exception as error:
+            except Exception as error:  # noted, so that the answer it belongs to counts as none, and raised on
                 _log.error("a message cannot be read (%s): %s", error, list(fields))
                 self._unread.add(kind)
                 raise

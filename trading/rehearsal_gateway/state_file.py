@@ -143,7 +143,7 @@ class StateFile:
                     numbers["last_bar_time"] = last_bar_time.isoformat()
                 self._connection.executemany(_SAVE_NUMBER, [(name, str(value)) for name, value in numbers.items()])
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # whatever it was: all of it is kept or nothing
                 self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
