@@ -176,6 +176,11 @@ class HistoryReplay:
 
         A halt that a person has to clear ends it with the session that it came in: none would start after that.
         """
+        self.begin(bars)
+        return self.trade(sessions)
+
+    def begin(self, bars: Mapping[str, BarColumns]) -> None:
+        """Take up the bars of the whole replay, and ask the policy about all of them where it can say; once, before ``trade``."""
         self._tracker.initialize_portfolio_state(self._broker.account().cash)
         self._symbols = tuple(symbol for symbol in self._settings.session.symbols if symbol in bars)
         self._column = {symbol: column for column, symbol in enumerate(self._symbols)}
@@ -183,6 +188,12 @@ class HistoryReplay:
         self._said = self._ask_for_history(bars)
         self._window = HistoryWindow(bars)
         self._last_close = np.zeros(len(self._symbols), dtype=np.int64)
+
+    def trade(self, sessions: Sequence[TradingHours]) -> ReplayOutcome:
+        """Trade the next sessions (ascending, after those before); all of them are committed when this returns.
+
+        The outcome counts from ``begin`` on, save for ``sessions``. Not to be called again once it was halted.
+        """
         # One commit is written while the next sessions are traded: the ledger has this one thread until the end.
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="openbell-commit") as committer:
             writing: Future[None] | None = None
