@@ -10,10 +10,22 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-
-from storage.connection import Connection
+from typing import Protocol
 
 _LOOKED_FOR_EVERY_SECONDS = 0.05
+
+
+class Readable(Protocol):
+    """Something that reads a database and can be told to stop."""
+
+    @property
+    def path(self) -> Path:
+        """The database."""
+        ...
+
+    def interrupt(self) -> None:
+        """End what is being read. Called from another thread."""
+        ...
 
 
 class GaveWay(Exception):
@@ -52,15 +64,15 @@ def wanting(database: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def giving_way(connection: Connection) -> Iterator[None]:
+def giving_way(reader: Readable) -> Iterator[None]:
     """End what is asked inside when somebody wants to write; raises ``GaveWay`` then."""
     done, gave_way = threading.Event(), threading.Event()
 
     def look() -> None:
         while not done.wait(_LOOKED_FOR_EVERY_SECONDS):
-            if is_wanted(connection.path):
+            if is_wanted(reader.path):
                 gave_way.set()
-                connection.interrupt()
+                reader.interrupt()
 
     looking = threading.Thread(target=look, name="openbell-giving-way", daemon=True)
     looking.start()

@@ -34,10 +34,10 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, upto: int | None = None) -> None:
     """Bring the database to this version. A step that fails leaves the database at the step before.
 
-    Raises ``StoreTooNew`` where a newer version wrote it, ``StoreError`` where the tables are not openbell's, where a step
+    ``upto`` is the last step to take where an older version's tables are wanted. Raises ``StoreTooNew`` where a newer version wrote it, ``StoreError`` where the tables are not openbell's, where a step
     was applied that is another now, or where steps are missing and the database is opened for reading only.
     """
     known = migrations()
@@ -46,18 +46,34 @@ def migrate(connection: Connection) -> None:
         _require_same_steps(connection, known)
         return
     if at > known[-1].version:
-        raise StoreTooNew(
-            f"The database {connection.path} has schema version {at} and this openbell knows versions up to "
-            f"{known[-1].version}. Update openbell, or name another file with --db."
-        )
+        raise _too_new(connection, at, known)
     if connection.read_only:
         raise StoreError(
             f"The database {connection.path} has schema version {at} and this openbell reads version "
             f"{known[-1].version}. Run any session or import on it once: that brings it up to date."
         )
     for step in known:
-        if step.version > at:
+        if step.version > at and (upto is None or step.version <= upto):
             _apply(connection, step)
+
+
+def require_readable(connection: Connection) -> int:
+    """The version of a database of this or an older version, as it is; raises as ``migrate`` does, but for older ones."""
+    known = migrations()
+    at = _version(connection)
+    if at > known[-1].version:
+        raise _too_new(connection, at, known)
+    if at == 0:
+        raise StoreError(f"The database {connection.path} is empty: it has no tables. Name another file with --db.")
+    _require_same_steps(connection, known[:at])
+    return at
+
+
+def _too_new(connection: Connection, at: int, known: tuple[Migration, ...]) -> StoreTooNew:
+    return StoreTooNew(
+        f"The database {connection.path} has schema version {at} and this openbell knows versions up to "
+        f"{known[-1].version}. Update openbell, or name another file with --db."
+    )
 
 
 def _apply(connection: Connection, step: Migration) -> None:

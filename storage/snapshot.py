@@ -17,7 +17,8 @@ from storage.store import Store, give_name
 from storage.visit import Visit, read_from
 from trading.errors import ConfigurationError, StoreError
 
-_MADE_BY_MIGRATING = "schema_migrations"
+MADE_BY_MIGRATING = "schema_migrations"
+"""The one table that is never copied: the copy's own migrations write it."""
 
 
 def write_snapshot(path: Path, copy: Path, replace: bool = False) -> dict[str, int]:
@@ -75,14 +76,14 @@ def _copied(store: Store, draft: Path) -> dict[str, int]:
             name
             for (name,) in connection.rows(
                 "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND table_name <> ? ORDER BY table_name",
-                [_MADE_BY_MIGRATING],
+                [MADE_BY_MIGRATING],
             )
         ]
     finally:
         connection.close()
     with translated(draft, "written"), duckdb.connect(str(draft), config=CONFIG | {"threads": 1}) as raw:
         raw.execute("SET TimeZone = 'UTC'")
-        with _standing_still(store, raw) as source:
+        with standing_still(store, raw) as source:
             raw.execute("BEGIN")
             rows = {table: _copy_table(raw, table, source.format(table=table)) for table in tables}
             raw.execute("COMMIT")
@@ -95,7 +96,7 @@ def _copy_table(raw: duckdb.DuckDBPyConnection, table: str, source: str) -> int:
 
 
 @contextlib.contextmanager
-def _standing_still(store: Store, raw: duckdb.DuckDBPyConnection) -> Iterator[str]:
+def standing_still(store: Store, raw: duckdb.DuckDBPyConnection) -> Iterator[str]:
     """The database as it is at one moment, attached to ``raw``; gives what reads all of ``{table}``."""
     if not isinstance(store.connection, Visit):
         # Open for reading, here and by ``store``: nobody can write meanwhile.

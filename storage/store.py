@@ -17,7 +17,7 @@ from storage.connection import Connection
 from storage.door_sign import read_sign
 from storage.giving_way import wanted_path, wanting
 from storage.ledger import DuckLedger
-from storage.schema import migrate
+from storage.schema import migrate, require_readable
 from trading.bars import Timeframe
 from trading.errors import StoreBusy, StoreError
 
@@ -44,10 +44,10 @@ class Store:
 
 
 @contextlib.contextmanager
-def open_store(path: Path, read_only: bool = False) -> Iterator[Store]:
+def open_store(path: Path, read_only: bool = False, older_too: bool = False) -> Iterator[Store]:
     """The database at ``path``, made or brought up to date where it must be, closed at the end.
 
-    No other process can open the file meanwhile, not even for reading, unless both read only. Raises ``StoreBusy``,
+    ``older_too`` goes with ``read_only``: a database that an older version left is read as it is. No other process can open the file meanwhile, not even for reading, unless both read only. Raises ``StoreBusy``,
     ``StoreTooNew`` or another ``StoreError``; then nothing has been left behind that was not there before.
     """
     if not read_only:
@@ -60,7 +60,10 @@ def open_store(path: Path, read_only: bool = False) -> Iterator[Store]:
         _make(path)
     connection = Connection(path, read_only) if read_only else _open_when_readers_have_left(path)
     try:
-        migrate(connection)
+        if older_too and read_only:
+            require_readable(connection)
+        else:
+            migrate(connection)
         yield Store(path, connection, DuckLedger(connection))
     finally:
         connection.close()
@@ -110,15 +113,16 @@ def _remove_abandoned_drafts(path: Path) -> None:
     # Pieces of a name are no pattern: a database may be called [x].duckdb.
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*.new*"):
         maker = draft.name.removeprefix(f".{path.name}.").removeprefix("door.").split(".")[0]
-        if maker.isdigit() and not _is_running(int(maker)):
+        if maker.isdigit() and not is_running(int(maker)):
             with contextlib.suppress(OSError):  # another process took it away, or may and we may not
                 draft.unlink()
     with contextlib.suppress(OSError, ValueError):  # there is none; or it is being written right now
-        if not _is_running(int(wanted_path(path).read_text(encoding="utf-8"))):
+        if not is_running(int(wanted_path(path).read_text(encoding="utf-8"))):
             wanted_path(path).unlink()
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number here, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

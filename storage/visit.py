@@ -115,17 +115,17 @@ class _Refused(StoreError):
     """The holder did not let the text in."""
 
 
-def read_from(path: Path, question: Callable[[Store], Answered]) -> Answered:
+def read_from(path: Path, question: Callable[[Store], Answered], older_too: bool = False) -> Answered:
     """What ``question`` finds in the database at ``path``, opened read-only or visited through its holder's door.
 
-    ``question`` may be called again when the holder ends or another begins in the middle of it. Raises ``StoreBusy``
+    With ``older_too`` a database that an older version left is read as it is. ``question`` may be called again when the holder ends or another begins in the middle of it. Raises ``StoreBusy``
     where the database is held by a process that lets nobody in, or another ``StoreError``.
     """
     deadline = time.monotonic() + _TRIED_FOR_SECONDS
     while True:
         try:
             if not is_wanted(path) or time.monotonic() > deadline:
-                with open_store(path, read_only=True) as store, giving_way(store.connection):
+                with open_store(path, True, older_too) as store, giving_way(store.connection):
                     return question(store)
         except GaveWay:
             deadline = time.monotonic() + _TRIED_FOR_SECONDS

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.terminal.backup import backup
 from deployments.terminal.decisions import decisions
 from deployments.terminal.doctor import doctor
 from deployments.terminal.exit_codes import ExitCode
@@ -18,6 +19,7 @@ from deployments.terminal.policies import policies, promote, rollback
 from deployments.terminal.reconcile import reconcile
 from deployments.terminal.register import register
 from deployments.terminal.report import report
+from deployments.terminal.restore import restore
 from deployments.terminal.session import session
 from deployments.terminal.snapshot import snapshot
 from deployments.terminal.sql import sql
@@ -50,6 +52,8 @@ app.command("gateway")(gateway)
 app.command("doctor")(doctor)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)
+app.command("backup")(backup)
+app.command("restore")(restore)
 
 
 def _show_version(asked: bool) -> None:
