@@ -5,7 +5,6 @@ Fractions are fractions (0.25 is 25 %) and say so in their names. Money is given
 are never settings.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
@@ -25,6 +24,7 @@ from trading.policy_settings import PolicySettings
 from trading.promotion_settings import PromotionSettings
 from trading.risk_settings import AUCTION_CUTOFF_MINUTES, ClosingSettings, RiskSettings, StoppingSettings
 from trading.setting_types import Fraction, Name, NonNegativeMoney, Off, PositiveMoney, Section, Symbol
+from trading.settings_explained import explained
 from trading.train_settings import TrainSettings
 
 
@@ -35,6 +35,14 @@ class Granularity(StrEnum):
     STAGE = "stage"
     BAR = "bar"
     CHUNK = "chunk"
+
+
+class LatePolicy(StrEnum):
+    """What becomes of a session that begins late."""
+
+    REFUSE = "refuse"
+    REDUCE_ONLY = "reduce_only"
+    TRADE = "trade"
 
 
 class SessionSettings(Section):
@@ -54,6 +62,10 @@ class SessionSettings(Section):
     """`max`: as fast as possible; `live`: real time; a number: that many times faster than real time."""
     granularity: Granularity = Granularity.AUTO
     """A Prefect task run per `stage` of each bar, per `bar` or per `chunk` of bars; `auto` takes the finest that loses no run history at the pace."""
+    late_policy: LatePolicy = LatePolicy.REDUCE_ONLY
+    """What becomes of a session that begins late on its own day in real time: `refuse` it; `reduce_only`, so that it opens and adds nothing and what is held is still watched and closed; or `trade` from the newest bar on."""
+    late_after_minutes: Annotated[Decimal, Field(ge=0, le=1_440)] = Decimal(5)
+    """Minutes after the opening bell from which on a session begins late. One that has missed no bar yet never does."""
 
     @field_validator("symbols")
     @classmethod
@@ -354,27 +366,48 @@ class Settings(Section):
         return self.session.strategy or self.policy.label
 
 
+STRATEGIES = "strategies"
+"""The table of a file under which each strategy says what it has of its own."""
+SCHEDULE = "schedule"
+"""The table of a strategy that says when it is traded: for who deploys it, and no setting of a session."""
+
+
 def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Settings from a TOML file (none: the defaults) with ``overrides`` laid over it.
+    """``read_settings`` of what the file says for all strategies."""
+    return read_settings(path, overrides)
+
+
+def read_settings(
+    path: Path | None, overrides: Mapping[str, Any] | None = None, strategy: str | None = None
+) -> Settings:
+    """Settings from a TOML file (none: the defaults), those of ``strategy`` laid over it, and ``overrides`` over both.
 
     ``overrides`` is a nested mapping of the same shape; its values win. Raises ``ConfigurationError`` that names the
-    value and, for an unknown key, the nearest known one.
+    value and, for an unknown key, the nearest known one; also where the file has no such strategy.
     """
-    document: dict[str, Any] = {}
-    if path is not None:
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ConfigurationError(
-                f"The settings file {path} does not exist. Create it, or leave out --config."
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"The settings file {path} is not TOML: {error}. Mend that line.") from error
-    overrides = overrides or {}
-    _forget_another_policy(document, overrides)
-    return parse_settings(_laid_over(document, overrides), source=str(path) if path else "the options")
+    document = read_document(path)
+    source = str(path) if path else "the options"
+    strategies = document.pop(STRATEGIES, {})
+    if strategy is not None:
+        document = _of_strategy(document, strategies, strategy, source)
+        source = f"{source}, [{STRATEGIES}.{strategy}]"
+    return parse_settings(_over(document, overrides or {}), source)
+
+
+def read_document(path: Path | None) -> dict[str, Any]:
+    """What a TOML file says, unchecked (none: nothing). Raises ``ConfigurationError`` where it cannot be read."""
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"The settings file {path} does not exist. Create it, or leave out --config."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"The settings file {path} is not TOML: {error}. Mend that line.") from error
 
 
 def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
@@ -382,13 +415,37 @@ def parse_settings(document: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error, source)) from error
+        raise ConfigurationError(explained(error, Settings, source, besides=(STRATEGIES,))) from error
+
+
+def _of_strategy(document: Mapping[str, Any], strategies: object, name: str, source: str) -> dict[str, Any]:
+    """What the file says for all, with what it says for one strategy over it; its decisions are kept under that name."""
+    known = strategies if isinstance(strategies, Mapping) else {}
+    own = known.get(name)
+    if not isinstance(own, Mapping):
+        remedy = f"Known are {', '.join(known)}" if known else f"Add a table [{STRATEGIES}.{name}] to it"
+        raise ConfigurationError(f"Settings from {source} have no strategy {name}. {remedy}.")
+    own = {key: value for key, value in own.items() if key != SCHEDULE}
+    session = own.get("session", {})
+    if isinstance(session, Mapping) and session.get("strategy", name) != name:
+        raise ConfigurationError(
+            f"Settings from {source} are not valid. {STRATEGIES}.{name}.session.strategy = {session['strategy']!r}: a strategy "
+            "has the name of its table. Leave this line out."
+        )
+    return _laid_over(_over(document, own), {"session": {"strategy": name}})
+
+
+def _over(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with another one over it; a policy that is named over another one starts from its own defaults."""
+    below = dict(document)
+    _forget_another_policy(below, overrides)
+    return _laid_over(below, overrides)
 
 
 def _forget_another_policy(document: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """What the file says of its policy belongs to that one: another one named over it starts from its own defaults."""
     section, over = document.get("policy"), overrides.get("policy", {})
-    if not isinstance(section, dict):
+    if not isinstance(section, dict) or not isinstance(over, Mapping):
         return
     forgotten: set[str] = set()
     if over.get("bundle") is not None:
@@ -410,47 +467,3 @@ def _laid_over(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[st
         else:
             merged[key] = value
     return merged
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    sentences = []
-    problems = error.errors()
-    # Of a choice between words and a number only the number's complaint helps someone who gave a number.
-    numbers = {problem["loc"][:-1] for problem in problems if problem["type"] not in ("literal_error", "float_parsing")}
-    for problem in problems:
-        if problem["type"] == "literal_error" and problem["loc"][:-1] in numbers:
-            continue
-        # Unions add the tried member to the location; the setting's own name is all a person needs.
-        location = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            sentences.append(_unknown_key(location))
-            continue
-        name = ".".join(part for part in location if not _is_union_member(part)) or "settings"
-        message = problem["msg"].removeprefix("Value error, ")
-        sentences.append(f"{name} = {problem['input']!r}: {message[:1].lower()}{message[1:]}")
-    return f"Settings from {source} are not valid. " + ". ".join(dict.fromkeys(sentences)) + "."
-
-
-def _is_union_member(part: str) -> bool:
-    return part.startswith(("literal[", "constrained-", "function-")) or part in {"float", "int", "str", "bool"}
-
-
-def _unknown_key(location: list[str]) -> str:
-    model: type[BaseModel] = Settings
-    for part in location[:-1]:
-        if part.isdigit():
-            continue  # a place in a list of sections
-        annotation = model.model_fields[part].annotation
-        below = [
-            kind
-            for kind in (annotation, *get_args(annotation))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-        ]
-        if not below:
-            break
-        model = below[0]
-    known = list(model.model_fields)
-    nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-    where = f"[{'.'.join(location[:-1])}]" if location[:-1] else "the top level"
-    remedy = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-    return f"Unknown key {location[-1]} in {where}: {remedy}"
