@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from trading.alert_settings import AlertSettings
 from trading.bars import Timeframe
 from trading.errors import ConfigurationError
 from trading.ib_settings import IbSettings
@@ -321,6 +322,7 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     promotion: PromotionSettings = PromotionSettings()
     store: StoreSettings = StoreSettings()
+    alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="after")
     def _one_symbol_names_one_file(self) -> Self:
