@@ -1,0 +1,76 @@
+"""What an alert is: when it is sent, and words that say what happened, what that means for the account, and what to do.
+
+The rule: an alert is understood by someone who was woken by it, without this repository at hand.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from prefect.events import EventTrigger
+from prefect.events.actions import ChangeFlowRunState
+
+from trading.alert_settings import AlertName, AlertSettings
+
+PREFIX = "openbell: "
+"""Automations whose name begins so are ours: they are changed and removed by ``openbell deploy``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The times of one alert. ``repeat``: it is sent once at most in it, for the same subject."""
+
+    repeat: timedelta
+    not_started: timedelta
+    no_heartbeat: timedelta
+
+    @classmethod
+    def of(cls, settings: AlertSettings, name: AlertName) -> "Windows":
+        return cls(
+            _minutes(settings.window(name)),
+            _minutes(settings.not_started_minutes),
+            _minutes(settings.no_heartbeat_minutes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert. ``headline`` and ``happened`` are templates over the event that fired it; the other words stand as they are.
+
+    ``headline`` says in a line what happened to whom; ``when`` is for the documentation. ``acts`` is done besides telling,
+    also where nobody is told.
+    """
+
+    name: AlertName
+    headline: str
+    when: str
+    happened: str
+    meaning: str
+    steps: tuple[str, ...]
+    trigger: Callable[[Windows], EventTrigger]
+    acts: tuple[ChangeFlowRunState, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Name of its automation."""
+        return PREFIX + self.name.replace("-", " ")
+
+    @property
+    def subject(self) -> str:
+        return PREFIX + self.headline
+
+    def body(self, strategies: Sequence[str] = ()) -> str:
+        """The template of the whole text. ``strategies`` are those whose sessions this server starts."""
+        steps = "\n".join(f"{number}. {step}" for number, step in enumerate(self.steps, 1))
+        sessions = f"\nStrategies that are scheduled here: {', '.join(strategies)}." if strategies else ""
+        return (
+            f"{self.happened}\n\nWhat it means: {self.meaning}\n\nWhat to do:\n{steps}\n"
+            "{% if flow_run %}\nRun: {{ flow_run.name }} {{ flow_run|ui_url }}{% endif %}"
+            "\nTime: {{ event.occurred.strftime('%Y-%m-%d %H:%M:%S') }} UTC"
+            f"{sessions}\nMore: docs/alerts.md#{self.name}\n"
+        )
+
+
+def _minutes(minutes: Decimal) -> timedelta:
+    return timedelta(seconds=float(minutes * 60))
