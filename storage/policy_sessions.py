@@ -8,13 +8,15 @@ from storage.reading import utc
 from trading.bars import Timeframe
 from trading.calendar import TradingCalendar, TradingHours
 from trading.promotion import PaperRecord
+from trading.replay_accounts import PREFIX
 
 _LOOKED_BACK = timedelta(days=400)
 """Longer than the 250 sessions that are asked for at most, and as far as a calendar reaches back."""
 
 
 def paper_record(connection: Connection, fingerprint: str, trained_until: datetime) -> PaperRecord:
-    """Sessions of later dates than ``trained_until`` that the policy traded, whatever the broker; not those of an invented market.
+    """Sessions of later dates than ``trained_until`` that the policy traded, whatever the broker; not those of an invented market, nor of a
+    replay of many.
 
     Its failures are those of sessions that were stopped, too.
     """
@@ -22,13 +24,13 @@ def paper_record(connection: Connection, fingerprint: str, trained_until: dateti
         """
         WITH traded AS (
             SELECT session_id, state FROM sessions
-            WHERE policy_fingerprint = ? AND session_date > ? AND mode <> 'synthetic'
+            WHERE policy_fingerprint = ? AND session_date > ? AND mode <> 'synthetic' AND NOT starts_with(account, ?)
         )
         SELECT
             (SELECT count(*) FROM traded WHERE state = 'COMPLETED'),
             (SELECT count(*) FROM decisions SEMI JOIN traded USING (session_id) WHERE error IS NOT NULL)
         """,
-        [fingerprint, trained_until.date()],
+        [fingerprint, trained_until.date(), PREFIX],
     )
     return PaperRecord(int(sessions), int(failures))
 

@@ -14,6 +14,7 @@ from storage.store import Store
 from storage.visit import read_from
 from trading.decisions import EquityPoint, Halt
 from trading.differences import Discrepancy
+from trading.replay_accounts import PREFIX
 from trading.sessions import SessionRecord
 
 
@@ -212,5 +213,8 @@ def equity_of(store: Store, session_id: str) -> list[EquityPoint]:
 
 
 def accounts_of(store: Store) -> list[str]:
-    """The accounts that have a session, by name."""
-    return [account for (account,) in store.connection.rows("SELECT DISTINCT account FROM sessions ORDER BY account")]
+    """The accounts that have a session, by name; not those of replays, which no broker has."""
+    found = store.connection.rows(
+        "SELECT DISTINCT account FROM sessions WHERE NOT starts_with(account, ?) ORDER BY account", [PREFIX]
+    )
+    return [account for (account,) in found]
