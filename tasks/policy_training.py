@@ -212,7 +212,7 @@ def _exchange_date(exchange: str, moment: datetime) -> date:
 
 def _lineage(settings: Settings) -> dict[str, Any]:
     """The settings that the result depends on."""
-    return settings.model_dump(mode="json", exclude={"store", "feed", "promotion", "reconciliation"})
+    return settings.model_dump(mode="json", exclude={"store", "feed", "promotion", "reconciliation", "alerts"})
 
 
 def _checkpoints(settings: Settings, data: TrainingData) -> Path:

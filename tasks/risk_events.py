@@ -11,7 +11,7 @@ from prefect import runtime
 from prefect.events import emit_event
 
 from trading.decisions import RiskCheck
-from trading.risk_events import RiskEvent
+from trading.risk_events import RiskEvent, RiskEventKind
 
 
 def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
@@ -27,6 +27,7 @@ def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
         resource={
             "prefect.resource.id": f"openbell.session.{event.session_id}",
             "prefect.resource.name": event.session_id,
+            **_labels(event),
         },
         related=related,
         payload=payload_of(event),
@@ -43,6 +44,14 @@ def payload_of(event: RiskEvent) -> dict[str, Any]:
         "check": None if event.check is None else _plain(event.check),
         **{name: _json(value) for name, value in event.facts.items()},
     }
+
+
+def _labels(event: RiskEvent) -> dict[str, str]:
+    """Of an episode of the broker's line: which, and whether it stands. Automations can tell labels apart, and no payloads."""
+    if event.kind is not RiskEventKind.BROKER_LINE:
+        return {}
+    episode = f"{event.facts.get('episode', '')} {event.facts.get('subject', '')}".strip()
+    return {"openbell.episode": episode, "openbell.episode-stands": "false" if event.facts.get("is_over") else "true"}
 
 
 def _plain(check: RiskCheck) -> dict[str, Any]:

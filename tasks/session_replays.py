@@ -39,6 +39,7 @@ _LEFT_OUT = {
     "store": True,
     "train": True,
     "promotion": True,
+    "alerts": True,
     "reconciliation": True,
     "policy": {"name", "bundle", "stage", "shadow"},
 }
