@@ -18,12 +18,15 @@ from deployments.terminal.limits import limits
 from deployments.terminal.policies import policies, promote, rollback
 from deployments.terminal.reconcile import reconcile
 from deployments.terminal.register import register
+from deployments.terminal.replay import replay
 from deployments.terminal.report import report
 from deployments.terminal.restore import restore
 from deployments.terminal.session import session
 from deployments.terminal.snapshot import snapshot
 from deployments.terminal.sql import sql
 from deployments.terminal.train import train
+from deployments.terminal.up import up
+from deployments.terminal.worker import worker
 
 app = typer.Typer(
     name="openbell",
@@ -35,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 app.command("session")(session)
+app.command("replay")(replay)
 app.command("import-bars")(import_bars)
 app.command("reconcile")(reconcile)
 app.command("halt")(halt)
@@ -49,6 +53,8 @@ app.command("rollback")(rollback)
 app.command("decisions")(decisions)
 app.command("report")(report)
 app.command("gateway")(gateway)
+app.command("up")(up)
+app.command("worker")(worker)
 app.command("doctor")(doctor)
 app.command("sql")(sql)
 app.command("snapshot")(snapshot)

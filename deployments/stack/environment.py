@@ -1,0 +1,65 @@
+"""What the processes of a stack find in their environment.
+
+The rule: what a person has set stands, except for what decides which server is meant.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployments.stack.address import CLIENT_PASSWORD, SERVER_PASSWORD, StackAddress
+from deployments.stack.run_processes import STACK_MARK
+
+WORK_POOL = "openbell"
+HEARTBEAT_SECONDS = 30
+"""Of running flows; Prefect takes nothing below. Automations miss a session after three of them."""
+_OTHER_SERVERS = ("PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_UI_URL")
+
+
+def prefect_home(home: Path, environment: Mapping[str, str]) -> Path:
+    """Where the stack's Prefect keeps its database: a folder of its own, unless a person has named one."""
+    named = environment.get("PREFECT_HOME")
+    return Path(named).expanduser().absolute() if named else home / ".openbell" / "prefect"
+
+
+def stack_environment(home: Path, address: StackAddress, mark: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of server, worker and deploying; ``mark`` tells the stack's processes from all others."""
+    found = {name: value for name, value in environment.items() if name not in _OTHER_SERVERS}
+    prefect = prefect_home(home, environment)
+    wanted = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        # A page of somebody else that is open in the same browser must not start flows.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(address.origins),
+        "PREFECT_SERVER_UI_API_URL": f"{address.ui_url}/api",
+        "PYTHONUNBUFFERED": "1",
+        # Where there is none, some libraries would look for it at every start.
+        "HOME": str(prefect),
+        **_retention(),
+    }
+    found.update({name: value for name, value in wanted.items() if name not in environment})
+    if found.get(SERVER_PASSWORD):
+        found.setdefault(CLIENT_PASSWORD, found[SERVER_PASSWORD])
+    found.update(
+        {
+            "PREFECT_HOME": str(prefect),
+            "PREFECT_API_URL": address.api_url,
+            "PREFECT_SERVER_API_HOST": address.host,
+            "PREFECT_SERVER_API_PORT": str(address.port),
+            "OPENBELL_HOME": str(home),
+            STACK_MARK: mark,
+            # Commands of this installation come first, whatever the shell that called would find.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
+        }
+    )
+    return found
+
+
+def _retention() -> dict[str, str]:
+    try:
+        from deployments.stack.retention import retention_settings
+    except ImportError:
+        return {}
+    return retention_settings()

@@ -1,0 +1,189 @@
+"""The stack of one home, from the first process to the last: server, deployments, worker, what happens on them, and the end.
+
+The rule: nothing that it started outlives it. Sessions end in order first, then the worker, then the server.
+"""
+
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from deployments.stack.address import StackAddress, authorization
+from deployments.stack.environment import WORK_POOL, prefect_home, stack_environment
+from deployments.stack.kept_process import KeptProcess, StackFailed
+from deployments.stack.news import News, Newsroom
+from deployments.stack.one_per_home import StackNote, write_note
+from deployments.stack.run_processes import end_rest, run_processes
+from deployments.stack.worker import RUN_SECONDS, Signals
+from tasks.port_holder import port_holder
+from trading.errors import ConfigurationError
+
+_START_SECONDS = 120.0
+_DEPLOY_SECONDS = 180.0
+_SERVER_STOP_SECONDS = 10.0
+_PAUSE_SECONDS = 0.2
+_LATER_PORTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What is to be started where. ``deploy`` is the command that writes the deployments; empty leaves them as they are."""
+
+    home: Path
+    address: StackAddress
+    deploy: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a person hears of the stack: sentences, news, and once that it can be used."""
+
+    say: Callable[[str], None]
+    news: Callable[[News], None]
+    ready: Callable[[StackAddress, float], None]
+
+
+def free_address(host: str, port: int) -> StackAddress:
+    """The address, its port chosen by the system for 0. Raises ``ConfigurationError`` where somebody has the port."""
+    if port == 0:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+            return StackAddress(host, int(probe.getsockname()[1]))
+    holder = port_holder(host, port)
+    if holder is None:
+        return StackAddress(host, port)
+    other = next((later for later in range(port + 1, port + _LATER_PORTS) if port_holder(host, later) is None), 0)
+    raise ConfigurationError(
+        f"Port {port} of {host} is taken by {holder.in_words()}. End that, or name another port: --port {other}."
+    )
+
+
+class LocalStack:
+    """One stack. ``run`` holds until a signal, and raises ``StackFailed`` when a process does not stay up."""
+
+    def __init__(self, plan: StackPlan, environment: dict[str, str], telling: Telling) -> None:
+        self._plan = plan
+        self._mark = secrets.token_hex(8)
+        self._environment = stack_environment(plan.home, plan.address, self._mark, environment)
+        self._headers = authorization(self._environment)
+        self._telling = telling
+        logs = prefect_home(plan.home, environment) / "logs"
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{logs} cannot be made: {error.strerror}. Mend its permissions, or name another folder with PREFECT_HOME."
+            ) from error
+        self._logs = logs
+        self._server = self._kept("server", ["-m", "prefect", "server", "start"], logs / "server.log")
+        guard = ["-m", "deployments.terminal", "worker", "--pool", WORK_POOL, "--log", str(logs / "worker.log")]
+        self._worker = self._kept("worker", guard, None)
+        self._deploying = self._kept("deploying", list(plan.deploy), logs / "deploy.log") if plan.deploy else None
+
+    def run(self, note: Path, signals: Signals) -> None:
+        """Bring everything up, tell what happens, and end it in order after the first signal; a second one hurries."""
+        began = time.monotonic()
+        try:
+            self._server.start()
+            if self._wait_for_api(signals) and self._bring_up(signals):
+                write_note(note, StackNote(os.getpid(), self._plan.address.api_url, self._plan.address.ui_url))
+                self._telling.ready(self._plan.address, time.monotonic() - began)
+                self._watch(signals)
+        finally:
+            self._end(signals)
+
+    def _kept(self, name: str, arguments: Sequence[str], log: Path | None) -> KeptProcess:
+        command = [sys.executable, *arguments]
+        return KeptProcess(name, command, self._environment, self._plan.home, log, self._telling.say)
+
+    def _wait_for_api(self, signals: Signals) -> bool:
+        """Whether the server answers; False when somebody does not want it any more."""
+        deadline = time.monotonic() + _START_SECONDS
+        while not signals.is_stopping:
+            self._server.look()
+            if self._asked("/health"):
+                return True
+            if time.monotonic() > deadline:
+                raise StackFailed(
+                    f"The server has not answered within {_START_SECONDS:g} s. {self._server.last_words()}"
+                )
+            time.sleep(_PAUSE_SECONDS)
+        return False
+
+    def _bring_up(self, signals: Signals) -> bool:
+        """Deployments and worker, side by side: the worker as soon as there is a work pool. Whether both are there."""
+        deadline = time.monotonic() + _DEPLOY_SECONDS
+        if self._deploying is not None:
+            self._deploying.start()
+        is_worker_started = False
+        while not signals.is_stopping:
+            self._server.look()
+            code = None if self._deploying is None else self._deploying.exit_code
+            has_ended = self._deploying is None or code is not None
+            if not is_worker_started and (has_ended or self._asked(f"/work_pools/{WORK_POOL}")):
+                self._worker.start()
+                is_worker_started = True
+            if has_ended and is_worker_started and self._has_worker():
+                if code and self._deploying is not None:
+                    self._telling.say(f"The deployments could not all be written. {self._deploying.last_words()}")
+                return True
+            if is_worker_started:
+                self._worker.look()
+            if time.monotonic() > deadline:
+                slow = "worker" if has_ended else "deploying"
+                raise StackFailed(
+                    f"The {slow} was not done within {_DEPLOY_SECONDS:g} s. Its output is in {self._logs}."
+                )
+            time.sleep(_PAUSE_SECONDS)
+        return False
+
+    def _watch(self, signals: Signals) -> None:
+        newsroom = Newsroom(self._plan.address.api_url, self._headers)
+        try:
+            while not signals.is_stopping:
+                self._server.look()
+                self._worker.look()
+                for one in newsroom.latest():
+                    self._telling.news(one)
+                time.sleep(_PAUSE_SECONDS)
+            names = newsroom.running() if run_processes(self._mark) else []
+        finally:
+            newsroom.close()
+        if names:
+            self._telling.say(
+                f"Running: {', '.join(names)}. Each is told to end in order; a second Ctrl-C does not wait."
+            )
+
+    def _end(self, signals: Signals) -> None:
+        if self._deploying is not None:
+            self._deploying.stop(1.0, lambda: signals.in_hurry)
+        # The guard has as long as it gives its runs, and some time for the worker itself.
+        self._worker.stop(RUN_SECONDS + 30.0, lambda: signals.in_hurry)
+        self._server.stop(_SERVER_STOP_SECONDS, lambda: signals.in_hurry)
+        end_rest(self._mark, 2.0)
+
+    def _asked(self, path: str) -> bool:
+        """Whether the server answers with what was asked for."""
+        try:
+            answer = httpx.get(f"{self._plan.address.api_url}{path}", headers=self._headers, timeout=2.0)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+    def _has_worker(self) -> bool:
+        try:
+            found = httpx.post(
+                f"{self._plan.address.api_url}/work_pools/{WORK_POOL}/workers/filter",
+                headers=self._headers,
+                json={"workers": {"status": {"any_": ["ONLINE"]}}},
+                timeout=2.0,
+            )
+            return found.status_code == 200 and bool(found.json())
+        except (httpx.HTTPError, ValueError):
+            return False

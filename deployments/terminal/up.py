@@ -1,0 +1,119 @@
+"""``openbell up``: the local stack until Ctrl-C, with its addresses and what happens on it."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from deployments.stack.address import StackAddress, check_access
+from deployments.stack.local_stack import LocalStack, StackPlan, Telling, free_address
+from deployments.stack.news import News
+from deployments.stack.one_per_home import AlreadyUp, only_stack
+from deployments.stack.worker import Signals
+from deployments.terminal.answer import answer_json, aside
+from deployments.terminal.failures import failures_told
+from deployments.terminal.options import SETTINGS_FILE, Config, Db, Json, settings_from
+from trading.errors import ConfigurationError
+
+HOME = "OPENBELL_HOME"
+
+
+def up(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port of the API and the UI; 0 for any that is free.")
+    ] = 4200,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen at; any but this machine's own needs a password."
+        ),
+    ] = "127.0.0.1",
+    deploys: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Write the deployments to the server.")] = True,
+    db: Db = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Start the local stack and keep it up: Prefect server, deployments, worker, UI. Ctrl-C ends it in order.
+
+    Works in the folder that OPENBELL_HOME names, else in this one. With --json one line says the addresses once it is up.
+    """
+    with failures_told(as_json):
+        home = stack_home()
+        settings = settings_from(_at_home(home, config or SETTINGS_FILE, config is not None), db)
+        database = settings.store.path if db is not None else home / settings.store.path
+        address = StackAddress(host, port)
+        check_access(address, os.environ)
+        signals = Signals()
+        try:
+            with only_stack(home) as note:
+                address = free_address(host, port)
+                say(f"Starting the stack of {home} at {address.ui_url}: about 20 s, twice that at a busy machine.")
+                plan = StackPlan(home, address, _deploy_command(config, db) if deploys else ())
+                telling = Telling(say, _tell, lambda where, seconds: _ready(where, seconds, home, database, as_json))
+                LocalStack(plan, dict(os.environ), telling).run(note, signals)
+        except AlreadyUp as other:
+            if not other.note.api_url:
+                raise
+            say(f"{other} Nothing was started.")
+            if as_json:
+                answer_json(
+                    {"api": other.note.api_url, "ui": other.note.ui_url, "pid": other.note.pid, "home": str(home)}
+                )
+            return
+        say("The stack has stopped.")
+
+
+def stack_home() -> Path:
+    """The folder that holds settings, database and policies: of the environment, else this one."""
+    home = Path(os.environ.get(HOME) or ".").expanduser().absolute()
+    if not home.is_dir():
+        raise ConfigurationError(f"{HOME} names {home}, which is no folder. Make it, or name another.")
+    return home
+
+
+def say(words: str) -> None:
+    """A sentence about the stack, with its time."""
+    _write(datetime.now().astimezone(), words, "")
+
+
+def _tell(news: News) -> None:
+    _write(news.at.astimezone(), news.words, "yellow" if news.is_alarming else "")
+
+
+def _write(at: datetime, words: str, style: str) -> None:
+    aside().print(Text(f"{at:%H:%M:%S} {' '.join(words.split())}", style=style))
+    sys.stderr.flush()
+
+
+def _at_home(home: Path, file: Path, is_named: bool) -> Path | None:
+    """The settings file: as it was named, else the home's own where there is one."""
+    if is_named:
+        return file
+    return home / file if (home / file).exists() else None
+
+
+def _deploy_command(config: Path | None, db: Path | None) -> list[str]:
+    options = [*(["--config", str(config.absolute())] if config else []), *(["--db", str(db.absolute())] if db else [])]
+    return ["-m", "deployments.terminal", "deploy", *options]
+
+
+def _ready(address: StackAddress, seconds: float, home: Path, database: Path, as_json: bool) -> None:
+    lines = [
+        f"UI        {address.ui_url}",
+        f"API       {address.api_url}",
+        f"          export PREFECT_API_URL={address.api_url}",
+        f"Home      {home}",
+        f"Database  {database}",
+        '          openbell sql "SELECT * FROM daily_pnl"   (a session that holds it answers through its door)',
+    ]
+    say(f"Up after {seconds:.0f} s. Ctrl-C stops it in order.")
+    for line in lines:
+        aside().print(Text(line))
+    sys.stderr.flush()
+    if as_json:
+        facts = {"ui": address.ui_url, "api": address.api_url, "pid": os.getpid()}
+        answer_json({**facts, "home": str(home), "db": str(database), "seconds": round(seconds, 1)})
