@@ -16,6 +16,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
+from tasks.appointment import wanted_by_schedule
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
@@ -37,7 +38,7 @@ from tasks.session_steps import (
     trade_chunk,
     validate_bars,
 )
-from trading.errors import ClosedDay, OpenbellError
+from trading.errors import AppointmentMissed, ClosedDay, OpenbellError
 from trading.hooks import HookEvent
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionState, SessionSummary
@@ -73,17 +74,19 @@ def trading_session(
 
     Args:
         settings: Everything that can be set; the defaults trade a synthetic market on a paper account.
-        session_date: The exchange date to trade; empty means the next one of a synthetic market, or the newest of
-            recorded bars, or today's with live ones.
+        session_date: The exchange date to trade. Empty means, in a run that a schedule made, the day it was scheduled for, and
+            elsewhere the next one of a synthetic market, or the newest of recorded bars, or today's with live ones.
         dry_run: Do everything but send, on a copy of the ledger that is made anew: orders end as REJECTED.
     """
     try:
         with reporting(UUID(str(runtime.flow_run.id))) as reporter:
-            with assemble(settings, session_date, dry_run=dry_run) as desk:
+            with assemble(settings, session_date, dry_run=dry_run, scheduled_at=wanted_by_schedule()) as desk:
                 traded = _trade(desk, reporter)
             # The database is free again while the run history settles.
             _publish(reporter, traded)
             return traded.summary
+    except AppointmentMissed as missed:
+        return Completed(name="Skipped", message=str(missed), data=missed)
     except ClosedDay as closed:
         return Completed(name="ClosedDay", message=str(closed), data=closed)
     except OpenbellError as error:

@@ -544,6 +544,7 @@ SESSIONS: FactTable[SessionRecord] = FactTable(
         "policy_fingerprint": TEXT,
         "starting_equity": MONEY,
         "starting_realized_pnl": MONEY,
+        "only_reduces": TEXT,
     },
     lambda _, it: (
         it.session_id,
@@ -559,6 +560,7 @@ SESSIONS: FactTable[SessionRecord] = FactTable(
         it.policy_fingerprint,
         exact(it.starting_equity),
         exact(it.starting_realized_pnl),
+        it.only_reduces,
     ),
 )
 
@@ -574,7 +576,7 @@ def write_sessions(connection: Connection, records: Sequence[SessionRecord]) -> 
             mode = excluded.mode, state = excluded.state, started_at = excluded.started_at,
             ended_at = excluded.ended_at, last_bar_time = excluded.last_bar_time, settings = excluded.settings,
             policy_fingerprint = excluded.policy_fingerprint, starting_equity = excluded.starting_equity,
-            starting_realized_pnl = excluded.starting_realized_pnl, reason = ''
+            starting_realized_pnl = excluded.starting_realized_pnl, only_reduces = excluded.only_reduces, reason = ''
         """,
     )
 

@@ -188,7 +188,7 @@ def limit_change_of(row: Row) -> LimitChange:
 
 SESSION_COLUMNS = """
     session_id, strategy, account, session_date, mode, state, started_at, settings, policy_fingerprint, starting_equity,
-    starting_realized_pnl, ended_at, last_bar_time
+    starting_realized_pnl, ended_at, last_bar_time, only_reduces
 """
 
 
@@ -200,7 +200,7 @@ def session_of(connection: Connection, session_id: str) -> SessionRecord | None:
 
 def session_record_of(row: Row) -> SessionRecord:
     """Columns: ``SESSION_COLUMNS``."""
-    name, strategy, account, day, mode, state, started, settings, policy, equity, realized, ended, last_bar = row
+    name, strategy, account, day, mode, state, started, settings, policy, equity, realized, ended, last_bar, only_reduces = row
     return SessionRecord(
         name,
         strategy,
@@ -215,6 +215,7 @@ def session_record_of(row: Row) -> SessionRecord:
         realized,
         utc_or_none(ended),
         utc_or_none(last_bar),
+        only_reduces,
     )
 
 

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from storage.door import open_door
@@ -22,8 +22,9 @@ from tasks.dry_run import begin_dry_run
 from tasks.feed_composition import feed_kind, file_source
 from tasks.policy_composition import as_it_began, assemble_policy, assemble_shadow, build_policy, under_its_name
 from tasks.venue import stored_venue
+from trading.appointments import appointed_date
 from trading.calendar import TradingCalendar, TradingHours
-from trading.clocks.wall_clock import WallClock
+from trading.clocks.wall_clock import the_wall
 from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy
 from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
@@ -45,17 +46,24 @@ class Desk:
 
 @contextlib.contextmanager
 def assemble(
-    settings: Settings, session_date: date | None, observers: Observers | None = None, dry_run: bool = False
+    settings: Settings,
+    session_date: date | None,
+    observers: Observers | None = None,
+    dry_run: bool = False,
+    scheduled_at: datetime | None = None,
 ) -> Iterator[Desk]:
     """Open everything that the session needs and close it afterwards.
 
-    With ``dry_run`` it is a session that sends nothing, on a copy of the ledger (``tasks.dry_run``).
+    With ``dry_run`` it is a session that sends nothing, on a copy of the ledger (``tasks.dry_run``). ``scheduled_at`` is when a
+    schedule wanted it: without a ``session_date`` it is for that day at the exchange, which has to be today (``AppointmentMissed``).
 
     Raises ``ConfigurationError``, ``ClosedDay``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld``, ``BrokerNotReady``, another
     ``RefusedToTrade``, ``StoreError`` or ``BrokerUnavailable`` before anything is traded.
     """
     kind = feed_kind(settings, session_date)
     _require_sense(settings, kind)
+    # A schedule's day says nothing about the feed: that is the one of a session without a date.
+    appointed = None if session_date is not None or scheduled_at is None else _appointed(settings, scheduled_at)
     settings = under_its_name(settings, None)
     if not settings.policy.is_trained:
         build_policy(settings.policy)
@@ -76,9 +84,9 @@ def assemble(
             # Whoever trades elsewhere does not wait for what it takes to import.
             from tasks.ib_composition import ib_venue
 
-            venue = ib_venue(settings, session_date, store, stack)
+            venue = ib_venue(settings, session_date, store, stack, appointed)
         else:
-            venue = stored_venue(settings, kind, session_date, store, source, stack)
+            venue = stored_venue(settings, kind, session_date or appointed, store, source, stack)
         settings, hours = venue.settings, venue.hours
         begun = session_id(hours.session_date, venue.account, settings.strategy)
         policy = assemble_policy(as_it_began(settings, store, begun), settings, store)
@@ -87,7 +95,7 @@ def assemble(
         ports = TradingPorts(
             calendar=venue.calendar,
             clock=venue.clock,
-            wall=WallClock(),
+            wall=the_wall(),
             feed=venue.feed,
             broker=sending_nothing(trading.broker) if dry_run else trading.broker,
             policy=policy,
@@ -102,6 +110,10 @@ def assemble(
         stack.callback(agent.leave)
         venue.begin(agent)
         yield Desk(agent, hours, store)
+
+
+def _appointed(settings: Settings, scheduled_at: datetime) -> date:
+    return appointed_date(settings.session.exchange, scheduled_at, the_wall().now())
 
 
 def _require_sense(settings: Settings, kind: FeedKind) -> None:

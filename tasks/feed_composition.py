@@ -7,7 +7,6 @@ from trading.calendar import TradingCalendar, TradingHours
 from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
-from trading.clocks.wall_clock import WallClock
 from trading.errors import DataNotFit
 from trading.feeds.bar_files import FileBars
 from trading.feeds.recorded import RecordedFeed
@@ -93,9 +92,19 @@ def _session_date_at(settings: Settings, moment: datetime) -> date:
     return day if calendar.is_session(day) else calendar.previous_session_date(day)
 
 
-def session_clock(settings: Settings, opens_at: datetime, wall: WallClock) -> AttentiveClock:
-    """The session's time at the pace that is set, and somebody to be told while it is waited for."""
-    return AttentiveClock(_clock(settings, opens_at), wall, _looks_up_after(settings), _ATTENDED_EVERY)
+def session_clock(settings: Settings, opens_at: datetime, wall: Clock, in_real_time: bool) -> AttentiveClock:
+    """The session's time, and somebody to be told while it is waited for: the wall's where it is traded ``in_real_time``, else the
+    pace that is set, from the opening bell on."""
+    clock = wall if in_real_time else _clock(settings, opens_at)
+    return AttentiveClock(clock, wall, _looks_up_after(settings), _ATTENDED_EVERY)
+
+
+def is_in_real_time(settings: Settings, day: date, wall: Clock) -> bool:
+    """Whether a recorded or invented day is traded as if it were made now: at pace ``live``, on its own day at the exchange."""
+    if settings.session.pace != "live":
+        return False
+    now = wall.now()
+    return TradingCalendar(settings.session.exchange, now.date()).exchange_date(now) == day
 
 
 def _clock(settings: Settings, opens_at: datetime) -> Clock:

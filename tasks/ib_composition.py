@@ -15,9 +15,10 @@ from typing import Literal
 from storage.store import Store
 from tasks.broker_composition import TradingBroker, account_name, broker_to_trade_with
 from tasks.venue import Venue
-from trading.calendar import TradingCalendar, TradingHours
+from trading.appointments import require_time_left, require_today
+from trading.calendar import TradingCalendar
 from trading.checks import Check
-from trading.errors import BrokerNotReady, BrokerUnavailable, ConfigurationError, RefusedToTrade, SessionOver
+from trading.errors import BrokerNotReady, BrokerUnavailable, ConfigurationError, RefusedToTrade
 from trading.interactive_brokers.broker import IbBroker
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
@@ -28,7 +29,7 @@ from trading.interactive_brokers.gateway_visit import Examined
 from trading.interactive_brokers.server_clock import ServerClock
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
-from trading.sessions import SessionRecord, session_id
+from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
 from trading.stop_at_rest import BrokerAtRest
 
@@ -87,11 +88,18 @@ class _Line:
     alerts: Alerts
 
 
-def ib_venue(settings: Settings, session_date: date | None, store: Store, closing: contextlib.ExitStack) -> Venue:
+def ib_venue(
+    settings: Settings,
+    session_date: date | None,
+    store: Store,
+    closing: contextlib.ExitStack,
+    appointed: date | None = None,
+) -> Venue:
     """Today at the server, live: with the account there, or, for the broker paper, with a simulated one.
 
-    Raises ``BrokerNotReady``, ``ConfigurationError`` for another day, ``ClosedDay``, and ``SessionOver`` for one that is past its
-    close, unless a session of it has to be brought to its end.
+    Raises ``BrokerNotReady``, ``ConfigurationError`` for another day, ``AppointmentMissed`` where another was ``appointed`` (a server
+    that plays a stored day has its own), ``ClosedDay``, and ``SessionOver`` for one that is past its close, unless a session of it has
+    to be brought to its end.
     """
     trades = settings.broker.kind == "ib"
     named = account_name(settings, FeedKind.IB) or None
@@ -99,9 +107,12 @@ def ib_venue(settings: Settings, session_date: date | None, store: Store, closin
     account = named or line.connection.account
     clock = line.connection.clock
     day = _server_date(line, settings, session_date)
+    if appointed is not None and not _plays_another_time(clock):
+        require_today(appointed, day, settings.session.exchange)
     calendar = TradingCalendar(settings.session.exchange, day)
     hours = calendar.hours(day)
-    _require_time_left(clock.now(), hours, store.ledger.find_session(session_id(day, account, settings.strategy)))
+    found = store.ledger.find_session(session_id(day, account, settings.strategy))
+    require_time_left(clock.now(), hours, found is not None and found.last_bar_time is not None)
     acting = settings.model_copy(
         update={
             "session": settings.session.model_copy(update={"pace": _pace(clock)}),
@@ -197,18 +208,13 @@ def _server_date(line: _Line, settings: Settings, asked: date | None) -> date:
     return today
 
 
-def _require_time_left(now: datetime, hours: TradingHours, found: SessionRecord | None) -> None:
-    if now < hours.closes_at or (found is not None and found.last_bar_time is not None):
-        return
-    raise SessionOver(
-        f"The session of {hours.session_date.isoformat()} closed at {hours.local(hours.closes_at):%H:%M}, and it is "
-        f"{hours.local(now):%H:%M} at Interactive Brokers. Start the next one before its close."
-    )
+def _plays_another_time(clock: ServerClock) -> bool:
+    return abs(clock.now() - datetime.now(UTC)) >= _PLAYS_ANOTHER_TIME
 
 
 def _pace(clock: ServerClock) -> float | Literal["live", "max"]:
     """How fast the server's time goes where it plays another time than the machine's; it is ``live`` everywhere else."""
-    if abs(clock.now() - datetime.now(UTC)) < _PLAYS_ANOTHER_TIME:
+    if not _plays_another_time(clock):
         return "live"
     # The first few heartbeats tell; until then the clock believes that it goes as the wall does.
     give_up_at = time.monotonic() + _RATE_KNOWN_WITHIN_SECONDS

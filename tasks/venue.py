@@ -7,11 +7,13 @@ from datetime import date
 
 from storage.store import Store
 from tasks.broker_composition import TradingBroker, account_name, broker_to_trade_with
-from tasks.feed_composition import feed_of, next_date, session_clock
+from tasks.feed_composition import feed_of, is_in_real_time, next_date, session_clock
+from trading.appointments import require_time_left
 from trading.calendar import TradingCalendar, TradingHours
-from trading.clocks.wall_clock import WallClock
+from trading.clocks.wall_clock import the_wall
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.ports import BarSource, Clock, Feed
+from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
 
 
@@ -44,14 +46,20 @@ def stored_venue(
 ) -> Venue:
     """A day of a recording (``source``, else the stored bars) or of an invented market, with a simulated account.
 
-    Raises ``ClosedDay``, ``DataNotFit`` or ``ConfigurationError``.
+    Today at pace ``live`` it follows the wall, as a live market does: the bell is waited for, and who comes late has missed what was.
+    Raises ``ClosedDay``, ``SessionOver``, ``DataNotFit`` or ``ConfigurationError``.
     """
     account = account_name(settings, kind)
     bars = source if source is not None else store.bars_of(settings.session.timeframe)
     day = session_date or next_date(settings, kind, account, store, bars)
     calendar = TradingCalendar(settings.session.exchange, day)
     hours = calendar.hours(day)
-    clock = session_clock(settings, hours.opens_at, WallClock())
+    wall = the_wall()
+    in_real_time = is_in_real_time(settings, day, wall)
+    if in_real_time:
+        found = store.ledger.find_session(session_id(day, account, settings.strategy))
+        require_time_left(wall.now(), hours, found is not None and found.last_bar_time is not None)
+    clock = session_clock(settings, hours.opens_at, wall, in_real_time)
     feed = feed_of(settings, kind, calendar, clock, bars)
     # Raises now what it would raise at the first bar, before an account is made for nothing.
     feed.stream(settings.session.symbols, hours, None)
@@ -62,4 +70,4 @@ def stored_venue(
     def begin(agent: OrchestratorAgent) -> None:
         clock.attend = agent.attend
 
-    return Venue(settings, account, calendar, hours, clock, feed, connect_broker, begin)
+    return Venue(settings, account, calendar, hours, clock, feed, connect_broker, begin, begins_now=in_real_time)

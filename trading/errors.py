@@ -25,6 +25,14 @@ class SessionOver(RefusedToTrade):
     """The session of the day has closed, and nothing of it was traded."""
 
 
+class AppointmentMissed(RefusedToTrade):
+    """A schedule's run comes on another day than the one it was for. That day is not traded any more, or not yet."""
+
+
+class TooLate(RefusedToTrade):
+    """The session would begin late, and is set to be refused then."""
+
+
 class DataNotFit(RefusedToTrade):
     """The bars are missing or too bad to trade on."""
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from trading.appointments import LateStart, Punctuality
 from trading.assessment import Assessment
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
@@ -46,7 +47,7 @@ from trading.ports import Broker, Clock, Feed, Ledger, LedgerEntries, Policy, Re
 from trading.reconciler import Reconciler
 from trading.reconciliation_answer import answer_reconcile_request
 from trading.risk_callbacks import ApprovedOrder, StopReport
-from trading.risk_events import session_risk_events
+from trading.risk_events import RiskEventKind, session_risk_events
 from trading.risk_settings import RiskSettings
 from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
@@ -119,6 +120,7 @@ class OrchestratorAgent:
         self._connections = ports.broker.connections
         self._warmup: dict[str, BarColumns] = {}
         self._begins_at: datetime | None = None
+        self._begun_late = False
         self._record: SessionRecord | None = None
         self._loop: ExecutionLoop | None = None
         self._operator_desk: OperatorDesk | None = None
@@ -183,7 +185,8 @@ class OrchestratorAgent:
         day = resumed if resumed is not None else self._begun_before(found)
         self._load_book(resumed, day)
         self._require_chronology(resumed)
-        self._record = record = self._running(resumed)
+        late = self.require_welcome(resumed)
+        self._record = record = self._running(resumed, late)
         self._loop = loop = ExecutionLoop(
             record,
             self.hours,
@@ -219,7 +222,56 @@ class OrchestratorAgent:
             self.session_id,
             self._settle,
         )
+        if late is not None:
+            self._begun_late = True
+            self._tell_late(late)
         return record
+
+    def require_welcome(self, resumed: SessionRecord | None = None) -> LateStart | None:
+        """How late the session would begin now; None where it is on time, or waits for nobody's bell. Raises ``TooLate``.
+
+        One that goes on (``resumed``) began when it began.
+        """
+        if not self._ports.begins_now or resumed is not None:
+            return None
+        return self._require_welcome(timedelta(seconds=self._seconds_since(self.hours.opens_at)))
+
+    def _require_welcome(self, since_bell: timedelta) -> LateStart | None:
+        late = Punctuality.of(self.settings.session).judge(since_bell, self.hours)
+        if late is not None:
+            late.require_welcome(self.session_id)
+        return late
+
+    def _tell_late(self, late: LateStart) -> None:
+        follows = (
+            "it opens and adds nothing, and exits pass" if late.only_reduces else "it trades from the newest bar on"
+        )
+        message = f"session {self.session_id} is late: {late.reason}; {follows}"
+        _log.warning("%s", message)
+        self.loop.gate.tell(
+            RiskEventKind.LATE_START, self.session_time, message, policy=str(late.policy), minutes=late.minutes
+        )
+
+    def _judge_first_bar(self, moment: BarSlice) -> None:
+        """The first bar comes late where the machine slept through the bell, or its clock was set: then the session begins late too."""
+        record = self._record
+        if not self._ports.begins_now or self.loop.last_bar_time is not None or record is None or record.only_reduces:
+            return
+        ends_at = min(moment.bar_time + self.settings.session.timeframe.length, self.hours.closes_at)
+        if (
+            self._begun_late
+            or timedelta(seconds=self._seconds_since(ends_at)) <= Punctuality.of(self.settings.session).allowed
+        ):
+            return
+        late = self._require_welcome(timedelta(seconds=self._seconds_since(self.hours.opens_at)))
+        if late is None:
+            return
+        if late.only_reduces:
+            self._record = replace(record, only_reduces=late.only_reduces)
+            self._ports.ledger.open_session(self._record)
+            self.loop.gate.only_reduce(late.only_reduces)
+        self._begun_late = True
+        self._tell_late(late)
 
     def _take_up_policies(self, loop: ExecutionLoop) -> None:
         """What policies remember, and how often they failed, goes on where the session stopped."""
@@ -391,7 +443,11 @@ class OrchestratorAgent:
         """
         self.loop.announce_start()
         try:
-            yield from self.live_data_loader.live_bars(self.settings.session.symbols, self.hours, self._decided_until)
+            for moment, findings in self.live_data_loader.live_bars(
+                self.settings.session.symbols, self.hours, self._decided_until
+            ):
+                self._judge_first_bar(moment)
+                yield moment, findings
         except BarsRefused as refused:
             self._ports.ledger.commit(self.session_id, LedgerEntries(findings=list(refused.findings)))
             if self.loop.last_bar_time is None:
@@ -664,7 +720,7 @@ class OrchestratorAgent:
             self.pnl_tracker.rebase_day(todays, marks)
         self.order_router.recover(ledger.open_orders(self._account), self._decided_again(resumed))
 
-    def _running(self, resumed: SessionRecord | None) -> SessionRecord:
+    def _running(self, resumed: SessionRecord | None, late: LateStart | None) -> SessionRecord:
         if resumed is not None:
             return replace(resumed, state=SessionState.RUNNING)
         return SessionRecord(
@@ -679,6 +735,7 @@ class OrchestratorAgent:
             self._ports.policy.fingerprint,
             self.pnl_tracker.starting_equity,
             self.pnl_tracker.starting_realized,
+            only_reduces="" if late is None else late.only_reduces,
         )
 
     def _require_same_session(self, found: SessionRecord) -> None:
@@ -736,18 +793,19 @@ def bars_looked_back_on(settings: Settings, limits: RiskSettings, policies: Iter
 
 
 def _what_decides(settings: Settings) -> dict[str, object]:
-    """The settings that a session is bound to once it has traded, by section: all but pace, display and places.
+    """The settings that a session is bound to once it has traded, by section: all but pace, punctuality, display and places.
 
     Which feed was meant is told by the session's mode, which policy by its fingerprint.
     """
     document = settings.model_dump(
         exclude={
-            "session": {"pace", "granularity", "strategy", "account"},
+            "session": {"pace", "granularity", "strategy", "account", "late_policy", "late_after_minutes"},
             "feed": {"kind"},
             "policy": set(PolicyChoice.model_fields) | {"shadow"},
             "store": True,
             "train": True,
             "promotion": True,
+            "alerts": True,
             # How the broker is reached; whose account it is says the session's own.
             "broker": {"paper": {"path"}, "ib": True},
         }

@@ -32,6 +32,18 @@ class EntryWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class OnTime:
+    """No new risk in a session that began late and only reduces."""
+
+    name: str = "late_start"
+
+    def object_to(self, view: RiskView) -> Objection | None:
+        if not view.late:
+            return None
+        return Objection(self.name, 0, view.late)
+
+
+@dataclass(frozen=True, slots=True)
 class BrokerAwake:
     """No new risk right before the broker restarts: nobody would hear what became of it, nor could close it."""
 

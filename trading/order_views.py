@@ -52,6 +52,8 @@ class OrderViews:
         self._tape = tape
         self._steps = steps
         self._seconds_since = seconds_since
+        self.late = ""
+        """Why the session only reduces, as it began late; empty where it may open and add."""
         self.change_limits(risk)
 
     def change_limits(self, risk: RiskSettings) -> None:
@@ -109,6 +111,7 @@ class OrderViews:
             tail_at_most=at_most,
             trails_up_to=highest_price(intent) if intent.order_type is OrderType.TRAILING_STOP else None,
             resting=self._router.no_new_orders(intent.created_at),
+            late=self.late,
         )
 
     def _tail(

@@ -30,6 +30,7 @@ class RiskEventKind(StrEnum):
     ALARM = "alarm"
     POLICY_FAILED = "policy_failed"
     BROKER_LINE = "broker_line"
+    LATE_START = "late_start"
 
 
 _OF_VERDICT = {

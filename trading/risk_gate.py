@@ -86,6 +86,7 @@ class RiskGate:
             self._closing_out.steps,
             seconds_since,
         )
+        self._views.late = record.only_reduces
         self._set_limits(risk)
         self.begin_day(tracker.starting_equity, tracker.starting_equity, tracker.high_water_mark)
 
@@ -150,6 +151,10 @@ class RiskGate:
     def halted_for(self, symbol: str) -> str | None:
         """Why no new risk is taken in this symbol; None while it is free."""
         return self.latches.halted_for(symbol)
+
+    def only_reduce(self, reason: str) -> None:
+        """Take no new risk for the rest of the session, as it began late."""
+        self._views.late = reason
 
     def lock(self, reasons: Mapping[str, str]) -> None:
         """From now on take no new risk in exactly these symbols, besides what halts forbid."""
@@ -343,6 +348,7 @@ class RiskGate:
         at = bar_time + self.bar_length
         return (
             self.halted_for(symbol) is not None
+            or bool(self._views.late)
             or self._views.entries_closed(at) is not None
             or self._router.no_new_orders(at) is not None
         )

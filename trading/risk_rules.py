@@ -73,7 +73,7 @@ class RiskView:
     ``previous_price`` the close before it, None where there is none. ``limit_price`` and ``stop_price`` are the order's own.
     ``average_volume``, ``spread_bps`` and ``volatility_fraction`` are None where the feed cannot tell. ``missing_bars`` counts
     bars that did not come right before the decided one. ``halted``, ``entries_closed`` and ``resting`` (the broker is about to be
-    away) say why no new risk is taken now, None where it may be. ``tail`` tells the book's risk with so many of the adding shares, None where it is not limited;
+    away) say why no new risk is taken now, None where it may be; ``late`` says why the session takes none at all, empty where it does. ``tail`` tells the book's risk with so many of the adding shares, None where it is not limited;
     ``tail_at_most`` is more than it can be with all of them, None where that is not known. ``trails_up_to`` is how high a
     trailing stop that buys lets the price rise before it follows; None for other orders.
     """
@@ -105,6 +105,7 @@ class RiskView:
     tail_at_most: Decimal | None = None
     trails_up_to: Decimal | None = None
     resting: str | None = None
+    late: str = ""
 
     exposed: int = field(init=False)
     """Shares held and promised in the order's direction before it (never negative)."""

@@ -20,6 +20,7 @@ from trading.order_rules import (
     MaxOrderShares,
     MinOrderNotional,
     NotHalted,
+    OnTime,
     OrdersPerSecond,
     OrdersPerSession,
     PriceCollar,
@@ -63,6 +64,7 @@ def _of_the_order(settings: Settings, risk: RiskSettings) -> list[Rule | None]:
     most_duplicates, tick = risk.max_duplicate_orders, settings.orders.tick_size
     return [
         NotHalted(),
+        OnTime(),
         EntryWindow(),
         BrokerAwake(),
         Tradable(frozenset(risk.not_tradable)) if risk.not_tradable else None,

@@ -28,7 +28,10 @@ def session_id(session_date: date, account: str, strategy: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """One row of ``sessions``. ``settings`` is the JSON of everything that was set."""
+    """One row of ``sessions``. ``settings`` is the JSON of everything that was set.
+
+    ``only_reduces`` says why the session opens and adds nothing from its first bar on; empty where it may.
+    """
 
     session_id: str
     strategy: str
@@ -43,6 +46,7 @@ class SessionRecord:
     starting_realized_pnl: Decimal
     ended_at: datetime | None = None
     last_bar_time: datetime | None = None
+    only_reduces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
