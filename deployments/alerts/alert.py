@@ -66,7 +66,7 @@ class Alert:
         sessions = f"\nStrategies that are scheduled here: {', '.join(strategies)}." if strategies else ""
         return (
             f"{self.happened}\n\nWhat it means: {self.meaning}\n\nWhat to do:\n{steps}\n"
-            "{% if flow_run %}\nRun: {{ flow_run.name }} {{ flow_run|ui_url }}{% endif %}"
+            "{% if flow_run %}\nRun: {{ flow_run.name }} {{ (flow_run|ui_url) or '(in the Prefect UI)' }}{% endif %}"
             "\nTime: {{ event.occurred.strftime('%Y-%m-%d %H:%M:%S') }} UTC"
             f"{sessions}\nMore: docs/alerts.md#{self.name}\n"
         )

@@ -144,7 +144,7 @@ def _apply(client: SyncPrefectClient, wanted: Sequence[AutomationCore], channels
             did["unchanged"].append(automation.name)
             continue
         # Read back whole: only what was set is sent, and words that stand for a kind of action are never set.
-        whole = AutomationCore.model_validate(automation.model_dump() | {"enabled": present.enabled})
+        whole = AutomationCore.model_validate(automation.model_dump(include=_COMPARED) | {"enabled": present.enabled})
         client.update_automation(present.id, whole)
         did["updated"].append(automation.name)
     for one in (*there.values(), *twins):
