@@ -8,6 +8,7 @@ import typer
 
 from deployments.terminal.backup import backup
 from deployments.terminal.decisions import decisions
+from deployments.terminal.deploy import deploy
 from deployments.terminal.doctor import doctor
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import tell
@@ -53,6 +54,7 @@ app.command("rollback")(rollback)
 app.command("decisions")(decisions)
 app.command("report")(report)
 app.command("gateway")(gateway)
+app.command("deploy")(deploy)
 app.command("up")(up)
 app.command("worker")(worker)
 app.command("doctor")(doctor)

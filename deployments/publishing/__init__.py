@@ -1,0 +1,1 @@
+"""How prefect.yaml and the strategies of openbell.toml become deployments on a Prefect server."""
