@@ -85,7 +85,9 @@ def our_automations(client: SyncPrefectClient) -> list[Automation]:
         page = client.read_automations(limit=_PAGE, offset=len(found))
         found += page
         if len(page) < _PAGE:
-            return sorted((one for one in found if one.name.startswith(PREFIX)), key=lambda one: (one.name, one.id))
+            # Those of a deployment's triggers are its own, whatever they are called.
+            ours = (one for one in found if one.name.startswith(PREFIX) and one.owner_resource is None)
+            return sorted(ours, key=lambda one: (one.name, one.id))
 
 
 def _automation(

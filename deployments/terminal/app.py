@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.terminal.alert_list import alerts
 from deployments.terminal.backup import backup
 from deployments.terminal.decisions import decisions
 from deployments.terminal.deploy import deploy
@@ -55,6 +56,7 @@ app.command("decisions")(decisions)
 app.command("report")(report)
 app.command("gateway")(gateway)
 app.command("deploy")(deploy)
+app.command("alerts")(alerts)
 app.command("up")(up)
 app.command("worker")(worker)
 app.command("doctor")(doctor)
