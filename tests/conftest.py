@@ -62,6 +62,7 @@ GROUPS = {
     "tests/flows/": "flows",
     "tests/docs/test_documents.py": "served",
     "tests/deployments/terminal/test_session.py": "served",
+    "tests/deployments/alerts/": "served",
     "tests/tasks/test_risk_events.py": "served",
 }
 LONGEST = (
