@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 
 from tasks.replay_page import day_rows, page_of
 from tasks.run_record import API_ERRORS
+from tasks.replay_pictures import pictures_of
 from tasks.session_replays import ReplayChunk, SessionReplay, prepare_replay
 from trading.settings import Settings
 
@@ -76,9 +77,10 @@ class ReplayProgress:
 @task(name="publish-replay", task_run_name="publish", cache_policy=NO_CACHE, persist_result=False, retries=0)
 def publish_replay(replay: SessionReplay, answer: Mapping[str, Any]) -> None:
     """Put what it came to where a person looks: a page with the totals and pictures, and a table of its sessions."""
-    del replay
     try:
-        create_markdown_artifact(page_of(answer), key="replay", description="What the replay came to")
+        create_markdown_artifact(
+            page_of(answer, pictures_of(replay)), key="replay", description="What the replay came to"
+        )
         create_table_artifact(day_rows(answer), key="replay-sessions", description="What each session came to")
     except API_ERRORS as error:
         get_run_logger().warning("replay not published account=%s error=%s", answer["account"], error)

@@ -69,7 +69,7 @@ class _Read:
 class SessionReplay:
     """A replay that is ready: its bars are read, its policy is loaded. ``trade`` its ``chunks`` in order, then ask for the ``answer``."""
 
-    def __init__(self, settings: Settings, read: _Read) -> None:
+    def __init__(self, settings: Settings, read: _Read, wait_seconds: float) -> None:
         self.settings = settings
         self.account = read.account
         self.sessions = read.sessions
@@ -80,7 +80,7 @@ class SessionReplay:
         self.chunks = _chunks(read.sessions, len(known))
         ledger = ReplayedBefore(
             {figures.record.session_id: figures for figures in known},
-            WritesWhenFree(settings.store.path, _HELD_FOR_SECONDS),
+            WritesWhenFree(settings.store.path, wait_seconds),
         )
         broker = PaperBroker(read.account, settings.broker.paper, read.sessions[0].opens_at)
         mode = Mode.SYNTHETIC if settings.feed.kind is FeedKind.SYNTHETIC else Mode.RECORDED
@@ -107,15 +107,19 @@ class SessionReplay:
 
 
 def prepare_replay(
-    settings: Settings, first: date | None = None, last: date | None = None, account: str | None = None
+    settings: Settings,
+    first: date | None = None,
+    last: date | None = None,
+    account: str | None = None,
+    wait_seconds: float = _HELD_FOR_SECONDS,
 ) -> SessionReplay:
     """Read the bars and the policy of a replay of the sessions from ``first`` to ``last`` (empty: the first and last with bars).
 
     Without ``account`` the account is named after everything that decides what comes out: the same replay has the same, another has
     another. Broker and account of the settings do not count: a replay is traded on a simulated account in memory.
 
-    Raises ``ConfigurationError``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld`` while somebody holds the database, and
-    ``AlreadyTraded`` where ``account`` has other sessions.
+    Raises ``ConfigurationError``, ``DataNotFit``, ``PolicyNotFit``, ``SessionHeld`` where somebody holds the database for longer than
+    ``wait_seconds``, and ``AlreadyTraded`` where ``account`` has other sessions.
     """
     settings = under_its_name(_as_replayed(settings), None)
     if account is not None and not is_replay(account):
@@ -125,10 +129,10 @@ def prepare_replay(
     if first is not None and last is not None and last < first:
         raise ConfigurationError(f"{first} to {last} ends before it begins. Give the earlier day first.")
     source = _source(settings)
-    with open_when_free(settings.store.path, _HELD_FOR_SECONDS, "Nothing is replayed"):
+    with open_when_free(settings.store.path, wait_seconds, "Nothing is replayed"):
         pass  # refuses before the slow part, not after it
     read = read_from(settings.store.path, lambda store: _read(settings, source, store, first, last, account))
-    return SessionReplay(settings, read)
+    return SessionReplay(settings, read, wait_seconds)
 
 
 def replay_answer(replay: SessionReplay) -> dict[str, Any]:
