@@ -118,10 +118,13 @@ def _copied(store: Store, folder: Path, draft: Path) -> _Ledger:
     ):
         (draft / TABLES).mkdir(parents=True)
         raw.execute("SET TimeZone = 'UTC'")
+        raw.execute("SET enable_progress_bar = false")  # it would be printed into the answer
         raw.execute(f"SET temp_directory = {quoted(str(draft / 'spilled'))}")
         at = require_readable(store.connection)
         named = store.connection.rows(
-            "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND table_name <> ? ORDER BY table_name",
+            # Behind a door there is a database more, of answers.
+            "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND database_name = current_database()"
+            " AND table_name <> ? ORDER BY table_name",
             [MADE_BY_MIGRATING],
         )
         try:

@@ -138,6 +138,7 @@ def _load(folder: Path, draft: Path, manifest: BackupManifest) -> None:
         )
     with translated(draft, "written"), duckdb.connect(str(draft), config=CONFIG | {"threads": 1}) as raw:
         raw.execute("SET TimeZone = 'UTC'")
+        raw.execute("SET enable_progress_bar = false")  # it would be printed into the answer
         for table, types in columns.items():
             file = quoted(str(folder / TABLES / f"{table}.parquet"))
             _require_types(raw, folder, table, file, types)

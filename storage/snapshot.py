@@ -83,6 +83,7 @@ def _copied(store: Store, draft: Path) -> dict[str, int]:
         connection.close()
     with translated(draft, "written"), duckdb.connect(str(draft), config=CONFIG | {"threads": 1}) as raw:
         raw.execute("SET TimeZone = 'UTC'")
+        raw.execute("SET enable_progress_bar = false")  # it would be printed into the answer
         with standing_still(store, raw) as source:
             raw.execute("BEGIN")
             rows = {table: _copy_table(raw, table, source.format(table=table)) for table in tables}

@@ -106,6 +106,12 @@ def store(path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def new_book() -> type[Book]:
+    """For fixtures that outlive a test."""
+    return Book
+
+
 @pytest.fixture
 def book() -> Book:
     return Book()

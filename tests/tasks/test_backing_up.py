@@ -1,0 +1,94 @@
+"""A backup is enough to go on: ledger and simulated account together."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from storage.questions import ask
+from tasks.backing_up import back_up, restore, too_old
+from tasks.composition import assemble
+from trading.errors import ConfigurationError
+from trading.sessions import SessionSummary
+from trading.settings import Settings, parse_settings
+
+NOW = datetime(2026, 11, 27, 2, 0, tzinfo=UTC)
+
+
+def settings_of(path: Path) -> Settings:
+    """Sessions that hold a position over night."""
+    return parse_settings(
+        {
+            "session": {"timeframe": "30min", "symbols": ["AAA", "BBB"]},
+            "policy": {"name": "sma_crossover", "parameters": {"fast": 2, "slow": 5}},
+            "closing": {"hold_overnight": True},
+            "feed": {"kind": "synthetic"},
+            "store": {"path": str(path)},
+        },
+        "the test",
+    )
+
+
+def trade(settings: Settings) -> SessionSummary:
+    with assemble(settings, None) as desk:
+        return desk.agent.run_session()
+
+
+def test_a_restored_copy_trades_the_next_day_as_the_original_does(tmp_path: Path) -> None:
+    original = settings_of(tmp_path / "original.duckdb")
+    first = trade(original)
+    assert ask(original.store.path, "SELECT count(*) FROM positions").rows != ((0,),)
+    backup = back_up(original, None, NOW)
+    assert backup.folder == tmp_path / "backups" / "original-20261127T020000Z"
+    assert list(backup.manifest.accounts) == ["synthetic"]
+
+    (tmp_path / "elsewhere").mkdir()
+    copy = settings_of(tmp_path / "elsewhere" / "restored.duckdb")
+    done = restore(backup.folder, copy.store.path)
+    assert done.accounts == {"synthetic": tmp_path / "elsewhere" / "restored.synthetic.sqlite"}
+
+    there, here = trade(original), trade(copy)
+    assert there.session_date > first.session_date
+    assert there.fills > 0
+    assert (here.session_date, here.fills, here.realized_pnl, here.unrealized_pnl, here.equity, here.discrepancies) == (
+        there.session_date,
+        there.fills,
+        there.realized_pnl,
+        there.unrealized_pnl,
+        there.equity,
+        0,
+    )
+    for table in ("fills", "daily_pnl", "positions", "equity"):
+        assert ask(copy.store.path, f"FROM {table}").rows == ask(original.store.path, f"FROM {table}").rows
+
+
+def test_an_account_is_found_where_the_settings_name_it(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "original.duckdb")
+    trade(settings)
+    other = tmp_path / "another.sqlite"
+    named = settings.model_copy(
+        update={
+            "broker": settings.broker.model_copy(
+                update={"paper": settings.broker.paper.model_copy(update={"path": other})}
+            )
+        }
+    )
+    (tmp_path / "original.synthetic.sqlite").rename(other)
+    assert list(back_up(named, tmp_path / "one", NOW).manifest.accounts) == ["synthetic"]
+    other.unlink()
+    assert list(back_up(named, tmp_path / "two", NOW).manifest.accounts) == []
+
+
+def test_an_account_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "original.duckdb")
+    trade(settings)
+    backup = back_up(settings, None, NOW)
+    account = tmp_path / "restored.synthetic.sqlite"
+    account.write_bytes(b"precious")
+    with pytest.raises(ConfigurationError, match=r"restored.synthetic.sqlite is there already"):
+        restore(backup.folder, tmp_path / "restored.duckdb")
+    assert account.read_bytes() == b"precious"
+    # The very one that the backup holds: a restore that was killed had come so far.
+    account.write_bytes((backup.folder / "accounts" / "synthetic.sqlite").read_bytes())
+    restore(backup.folder, tmp_path / "restored.duckdb")
+    assert too_old(settings, tmp_path / "backups", NOW, 1, 1) == []
