@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -17,18 +17,15 @@ from storage.replayed_sessions import SessionFigures, figures_of_account
 from storage.store import Store
 from storage.visit import read_from
 from tasks.clean_history import clean_history
-from tasks.feed_composition import file_source
 from tasks.free_database import open_when_free
+from tasks.history_composition import replay_on_paper, source_to_replay
 from tasks.policy_composition import assemble_policy, under_its_name
 from tasks.replay_ledger import ReplayedBefore, WritesWhenFree
 from trading.bars import BarColumns
-from trading.brokers.paper import PaperBroker
 from trading.calendar import TradingCalendar, TradingHours
-from trading.clocks.wall_clock import WallClock
 from trading.errors import AlreadyTraded, ConfigurationError, DataNotFit
-from trading.feeds.synthetic_history import SyntheticHistory
-from trading.history_replay import HistoryReplay, ReplayOutcome
-from trading.ports import BarSource, Policy, Remembering
+from trading.history_replay import ReplayOutcome
+from trading.ports import BarSource, Policy
 from trading.replay_accounts import PREFIX, is_replay
 from trading.sessions import Mode
 from trading.settings import FeedKind, Settings
@@ -82,11 +79,7 @@ class SessionReplay:
             {figures.record.session_id: figures for figures in known},
             WritesWhenFree(settings.store.path, wait_seconds),
         )
-        broker = PaperBroker(read.account, settings.broker.paper, read.sessions[0].opens_at)
-        mode = Mode.SYNTHETIC if settings.feed.kind is FeedKind.SYNTHETIC else Mode.RECORDED
-        self._replay = HistoryReplay(settings, read.account, read.policy, broker, broker, ledger, WallClock(), mode)
-        if isinstance(read.policy, Remembering):
-            read.policy.take_up_states({})
+        self._replay = replay_on_paper(settings, read.account, read.policy, read.sessions[0].opens_at, ledger)
         self._replay.begin(read.bars)
 
     def trade(self, chunk: ReplayChunk) -> ReplayOutcome:
@@ -128,7 +121,7 @@ def prepare_replay(
         )
     if first is not None and last is not None and last < first:
         raise ConfigurationError(f"{first} to {last} ends before it begins. Give the earlier day first.")
-    source = _source(settings)
+    source = source_to_replay(settings)
     with open_when_free(settings.store.path, wait_seconds, "Nothing is replayed"):
         pass  # refuses before the slow part, not after it
     read = read_from(settings.store.path, lambda store: _read(settings, source, store, first, last, account))
@@ -201,20 +194,6 @@ def _as_replayed(settings: Settings) -> Settings:
     )
 
 
-def _source(settings: Settings) -> BarSource | None:
-    """Where bars come from besides the database; None: from there. Raises ``DataNotFit`` where there is none to ask."""
-    session = settings.session
-    if settings.feed.kind is FeedKind.SYNTHETIC:
-        return SyntheticHistory(settings.feed.synthetic, session.exchange, session.timeframe)
-    source = file_source(settings)
-    if source is None and not settings.store.path.exists():
-        raise DataNotFit(
-            f"There is no database {settings.store.path} to take bars from. Import some with 'openbell import-bars FILE --symbol "
-            "SYMBOL', name a file with --bars, or replay an invented market (--feed synthetic)."
-        )
-    return source
-
-
 def _read(
     settings: Settings,
     source: BarSource | None,
@@ -237,7 +216,7 @@ def _read(
         policy.warmup_bars,
         settings.validation,
     )
-    now = WallClock().now()
+    now = datetime.now(UTC)
     over = [hours for hours in sessions if hours.closes_at <= now or settings.feed.kind is FeedKind.SYNTHETIC]
     if not over:
         raise DataNotFit(
