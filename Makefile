@@ -27,6 +27,9 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 session: $(VENV)/.base
 	@$(BIN)/openbell session
 
+# Hundreds of processes are started: what one of them compiles the others read, also where nothing is to be written usually.
+test crash-test rehearsals: export PYTHONDONTWRITEBYTECODE =
+
 # Three files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
 TESTERS := 3
 test: $(VENV)/.dev
