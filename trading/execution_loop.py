@@ -501,5 +501,11 @@ class ExecutionLoop:
         if self._observers.wants(HookEvent.BAR_PROCESSED):
             held = {symbol: self._tracker.quantity(symbol) for symbol in self._tracker.held_symbols}
             pnl = equity.equity - self._tracker.starting_equity
-            facts = {"equity": equity, "session_pnl": pnl, "positions": held, "halted": self.gate.halted}
+            facts = {
+                "equity": equity,
+                "session_pnl": pnl,
+                "positions": held,
+                "portfolio": self._tracker.get_portfolio_state(),
+                "halted": self.gate.halted,
+            }
             self.announce(HookEvent.BAR_PROCESSED, bar_time, facts)

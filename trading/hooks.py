@@ -38,6 +38,7 @@ class HookEvent(StrEnum):
     TRADE_EXECUTED = "trade_executed"
     TRADE_ERROR = "trade_error"
     BAR_PROCESSED = "bar_processed"
+    RECONCILED = "reconciled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -378,6 +378,7 @@ class OrchestratorAgent:
         gate.lock({lock.symbol: lock.reason for lock in self.reconciler.locks()})
         self._compared_at, self._connections = self._now, connections
         self.loop.unheard = False
+        self.loop.announce(HookEvent.RECONCILED, self.loop.last_bar_time, {"reconciliation": done})
         return done
 
     def reconciliation_due(self, bar_time: datetime) -> str | None:
