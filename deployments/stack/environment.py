@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.stack.address import CLIENT_PASSWORD, SERVER_PASSWORD, StackAddress
+from deployments.stack.retention import retention_settings
 from deployments.stack.run_processes import STACK_MARK
 
 WORK_POOL = "openbell"
@@ -37,7 +38,7 @@ def stack_environment(home: Path, address: StackAddress, mark: str, environment:
         "PYTHONUNBUFFERED": "1",
         # Where there is none, some libraries would look for it at every start.
         "HOME": str(prefect),
-        **_retention(),
+        **retention_settings(),
     }
     found.update({name: value for name, value in wanted.items() if name not in environment})
     if found.get(SERVER_PASSWORD):
@@ -55,11 +56,3 @@ def stack_environment(home: Path, address: StackAddress, mark: str, environment:
         }
     )
     return found
-
-
-def _retention() -> dict[str, str]:
-    try:
-        from deployments.stack.retention import retention_settings
-    except ImportError:
-        return {}
-    return retention_settings()

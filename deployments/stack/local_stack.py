@@ -24,8 +24,8 @@ from deployments.stack.worker import RUN_SECONDS, Signals
 from tasks.port_holder import port_holder
 from trading.errors import ConfigurationError
 
-_START_SECONDS = 120.0
-_DEPLOY_SECONDS = 180.0
+_PATIENT = ("-m", "deployments.stack.once_served", "openbell")
+_START_SECONDS = 180.0
 _SERVER_STOP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _LATER_PORTS = 10
@@ -33,11 +33,11 @@ _LATER_PORTS = 10
 
 @dataclass(frozen=True, slots=True)
 class StackPlan:
-    """What is to be started where. ``deploy`` is the command that writes the deployments; empty leaves them as they are."""
+    """What is to be started where. ``deploy`` is our command that writes the deployments; empty leaves them as they are."""
 
     home: Path
     address: StackAddress
-    deploy: Sequence[str]
+    deploy: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,20 @@ class LocalStack:
         self._server = self._kept("server", ["-m", "prefect", "server", "start"], logs / "server.log")
         guard = ["-m", "deployments.terminal", "worker", "--pool", WORK_POOL, "--log", str(logs / "worker.log")]
         self._worker = self._kept("worker", guard, None)
-        self._deploying = self._kept("deploying", list(plan.deploy), logs / "deploy.log") if plan.deploy else None
+        self._deploying = (
+            self._kept("deploying", [*_PATIENT, *plan.deploy], logs / "deploy.log") if plan.deploy else None
+        )
 
     def run(self, note: Path, signals: Signals) -> None:
         """Bring everything up, tell what happens, and end it in order after the first signal; a second one hurries."""
         began = time.monotonic()
         try:
             self._server.start()
-            if self._wait_for_api(signals) and self._bring_up(signals):
+            # They import what they need while the server makes its database, and wait for it by themselves.
+            self._worker.start()
+            if self._deploying is not None:
+                self._deploying.start()
+            if self._is_up(signals):
                 write_note(note, StackNote(os.getpid(), self._plan.address.api_url, self._plan.address.ui_url))
                 self._telling.ready(self._plan.address, time.monotonic() - began)
                 self._watch(signals)
@@ -102,46 +108,31 @@ class LocalStack:
         command = [sys.executable, *arguments]
         return KeptProcess(name, command, self._environment, self._plan.home, log, self._telling.say)
 
-    def _wait_for_api(self, signals: Signals) -> bool:
-        """Whether the server answers; False when somebody does not want it any more."""
+    def _is_up(self, signals: Signals) -> bool:
+        """Wait until the server answers, the deployments are written and a worker takes runs; False after a signal."""
         deadline = time.monotonic() + _START_SECONDS
-        while not signals.is_stopping:
-            self._server.look()
-            if self._asked("/health"):
-                return True
-            if time.monotonic() > deadline:
-                raise StackFailed(
-                    f"The server has not answered within {_START_SECONDS:g} s. {self._server.last_words()}"
-                )
-            time.sleep(_PAUSE_SECONDS)
-        return False
-
-    def _bring_up(self, signals: Signals) -> bool:
-        """Deployments and worker, side by side: the worker as soon as there is a work pool. Whether both are there."""
-        deadline = time.monotonic() + _DEPLOY_SECONDS
+        wanted: list[tuple[KeptProcess, Callable[[], bool]]] = [(self._server, lambda: self._asked("/health"))]
         if self._deploying is not None:
-            self._deploying.start()
-        is_worker_started = False
-        while not signals.is_stopping:
-            self._server.look()
-            code = None if self._deploying is None else self._deploying.exit_code
-            has_ended = self._deploying is None or code is not None
-            if not is_worker_started and (has_ended or self._asked(f"/work_pools/{WORK_POOL}")):
-                self._worker.start()
-                is_worker_started = True
-            if has_ended and is_worker_started and self._has_worker():
-                if code and self._deploying is not None:
-                    self._telling.say(f"The deployments could not all be written. {self._deploying.last_words()}")
-                return True
-            if is_worker_started:
+            wanted.append((self._deploying, self._has_deployed))
+        wanted.append((self._worker, self._has_worker))
+        for process, is_done in wanted:
+            while not is_done():
+                if signals.is_stopping:
+                    return False
+                self._server.look()
                 self._worker.look()
-            if time.monotonic() > deadline:
-                slow = "worker" if has_ended else "deploying"
-                raise StackFailed(
-                    f"The {slow} was not done within {_DEPLOY_SECONDS:g} s. Its output is in {self._logs}."
-                )
-            time.sleep(_PAUSE_SECONDS)
-        return False
+                if time.monotonic() > deadline:
+                    raise StackFailed(
+                        f"The {process.name} was not ready within {_START_SECONDS:g} s. {process.last_words()}"
+                    )
+                time.sleep(_PAUSE_SECONDS)
+        return True
+
+    def _has_deployed(self) -> bool:
+        code = self._deploying.exit_code if self._deploying is not None else 0
+        if code and self._deploying is not None:
+            raise StackFailed(f"The deployments could not be written. {self._deploying.last_words()}")
+        return code == 0
 
     def _watch(self, signals: Signals) -> None:
         newsroom = Newsroom(self._plan.address.api_url, self._headers)

@@ -17,7 +17,7 @@ _LOOK_BACK = timedelta(minutes=2)
 _ASK_SECONDS = 2.0
 _ROWS = 50
 _RUN = "prefect.flow-run."
-_OF_NO_INTEREST = ("Scheduled", "Pending", "AwaitingRetry", "heartbeat")
+_OF_NO_INTEREST = ("Scheduled", "Pending", "Submitting", "AwaitingRetry", "heartbeat", "pull-step")
 _WELL = ("Running", "Completed")
 _QUIET_TAGS = ("watch", "maintenance")
 """Runs every few minutes, or at night: only what goes wrong with them is news."""

@@ -50,7 +50,8 @@ def guard_worker(pool: str, name: str | None, home: Path, log: Path | None, say:
     # Below the stack's, so that this guard ends what is its own, and the stack whatever is left.
     mark = f"{os.environ.get(STACK_MARK, 'openbell')}/worker-{os.getpid()}-{time.time_ns()}"
     environment = {**os.environ, STACK_MARK: mark, "OPENBELL_HOME": str(home)}
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    command = [sys.executable, "-m", "deployments.stack.once_served"]
+    command += ["prefect", "worker", "start", "--pool", pool, "--type", "process"]
     worker = KeptProcess(
         "worker",
         [*command, *(["--name", name] if name else [])],

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from deployments.publishing.house import home_and_settings
 from deployments.stack.address import StackAddress, check_access
 from deployments.stack.local_stack import LocalStack, StackPlan, Telling, free_address
 from deployments.stack.news import News
@@ -16,10 +17,7 @@ from deployments.stack.one_per_home import AlreadyUp, only_stack
 from deployments.stack.worker import Signals
 from deployments.terminal.answer import answer_json, aside
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import SETTINGS_FILE, Config, Db, Json, settings_from
-from trading.errors import ConfigurationError
-
-HOME = "OPENBELL_HOME"
+from deployments.terminal.options import Config, Db, Json, settings_from
 
 
 def up(
@@ -42,9 +40,8 @@ def up(
     Works in the folder that OPENBELL_HOME names, else in this one. With --json one line says the addresses once it is up.
     """
     with failures_told(as_json):
-        home = stack_home()
-        settings = settings_from(_at_home(home, config or SETTINGS_FILE, config is not None), db)
-        database = settings.store.path if db is not None else home / settings.store.path
+        home, file = home_and_settings(config, os.environ)
+        database = (Path() if db is not None else home) / settings_from(file, db).store.path
         address = StackAddress(host, port)
         check_access(address, os.environ)
         signals = Signals()
@@ -67,14 +64,6 @@ def up(
         say("The stack has stopped.")
 
 
-def stack_home() -> Path:
-    """The folder that holds settings, database and policies: of the environment, else this one."""
-    home = Path(os.environ.get(HOME) or ".").expanduser().absolute()
-    if not home.is_dir():
-        raise ConfigurationError(f"{HOME} names {home}, which is no folder. Make it, or name another.")
-    return home
-
-
 def say(words: str) -> None:
     """A sentence about the stack, with its time."""
     _write(datetime.now().astimezone(), words, "")
@@ -89,16 +78,9 @@ def _write(at: datetime, words: str, style: str) -> None:
     sys.stderr.flush()
 
 
-def _at_home(home: Path, file: Path, is_named: bool) -> Path | None:
-    """The settings file: as it was named, else the home's own where there is one."""
-    if is_named:
-        return file
-    return home / file if (home / file).exists() else None
-
-
 def _deploy_command(config: Path | None, db: Path | None) -> list[str]:
     options = [*(["--config", str(config.absolute())] if config else []), *(["--db", str(db.absolute())] if db else [])]
-    return ["-m", "deployments.terminal", "deploy", *options]
+    return ["deploy", *options]
 
 
 def _ready(address: StackAddress, seconds: float, home: Path, database: Path, as_json: bool) -> None:

@@ -1,15 +1,17 @@
 """``openbell worker``: a worker whose sessions end in order when it is stopped."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deployments.publishing.house import home_and_settings
 from deployments.stack.environment import WORK_POOL
 from deployments.stack.worker import guard_worker
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import failures_told
-from deployments.terminal.up import say, stack_home
+from deployments.terminal.up import say
 
 
 def worker(
@@ -26,5 +28,5 @@ def worker(
     Asks the server that PREFECT_API_URL names. Ends with 1 where a run had to be killed, or the worker does not stay up.
     """
     with failures_told(as_json=False):
-        if not guard_worker(pool, name, stack_home(), log, say):
+        if not guard_worker(pool, name, home_and_settings(None, os.environ)[0], log, say):
             raise typer.Exit(ExitCode.FAILED)
