@@ -14,13 +14,13 @@ SETTINGS_FILE = "openbell.toml"
 _HOUSE = Path(__file__).parents[2]
 
 
-def deployments_file() -> Path:
-    """The prefect.yaml to deploy: beside the packages in a checkout, else where the installation put it."""
-    for place in (_HOUSE, Path(sys.prefix) / "share" / "openbell"):
+def deployments_file(home: Path) -> Path:
+    """The prefect.yaml to deploy: the home's own, else the one beside the packages, else where the installation put it."""
+    for place in (home, _HOUSE, Path(sys.prefix) / "share" / "openbell"):
         if (place / "prefect.yaml").is_file():
             return place / "prefect.yaml"
     raise ConfigurationError(
-        f"There is no prefect.yaml in {_HOUSE} or {sys.prefix}/share/openbell. Install openbell again, or run from its repository."
+        f"There is no prefect.yaml in {home}, {_HOUSE} or {sys.prefix}/share/openbell. Install openbell again, or run from its repository."
     )
 
 

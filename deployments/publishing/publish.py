@@ -13,6 +13,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import SCHEDULE_TYPES, CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.settings import get_current_settings
 
+from deployments.alerts.applying import AppliedAlerts, apply_alerts
 from deployments.publishing.deployments_document import read_deployments_document
 from deployments.publishing.house import HOME, VERSION, deployments_file, home_and_settings, version
 from deployments.publishing.planned import PlannedDeployment, plan, planned_of
@@ -50,13 +51,15 @@ class Published:
     """Names of the work pools, and whether each was made."""
     deployments: tuple[PublishedDeployment, ...]
     strategies: tuple[str, ...]
+    alerts: AppliedAlerts
 
 
 def publish(config: Path | None = None, database: Path | None = None, prune: bool = False) -> Published:
     """Write all deployments; what is there and right is left alone, so that a second time changes nothing.
 
     ``config`` and ``database`` as in every command. ``prune`` removes deployments of ours that the files no longer name. Raises
-    ``ConfigurationError``, before anything is written, for files that are not valid and a server that does not answer.
+    ``ConfigurationError``, before anything is written, for files that are not valid and a server that does not answer; for
+    notification blocks that are not there when all but the alerts stands.
     """
     home, file = home_and_settings(config, os.environ)
     over = {} if database is None else {"store": {"path": str(database)}}
@@ -68,10 +71,12 @@ def publish(config: Path | None = None, database: Path | None = None, prune: boo
     refuse_what_is_shared(strategies, home)
     this = version(os.environ)
     with server() as client:
-        document = read_deployments_document(deployments_file(), {HOME: str(home), VERSION: this})
+        document = read_deployments_document(deployments_file(home), {HOME: str(home), VERSION: this})
         wanted = plan(planned_of(document), settings, strategies)
         pools = {name: make_work_pool(client, name) for name in sorted({one.work_pool for one in wanted})}
         written = _write_all(client, wanted, prune)
+    named = tuple(one.name for one in strategies)
+    alerts = apply_alerts(settings.alerts, named)
     return Published(
         api=str(get_current_settings().api.url),
         home=home,
@@ -80,7 +85,8 @@ def publish(config: Path | None = None, database: Path | None = None, prune: boo
         version=this,
         work_pools=pools,
         deployments=written,
-        strategies=tuple(one.name for one in strategies),
+        strategies=named,
+        alerts=alerts,
     )
 
 
@@ -89,7 +95,7 @@ def _write_all(
 ) -> tuple[PublishedDeployment, ...]:
     there = _ours(client)
     became = {one.full_name: write(client, one, there.get(one.full_name)) for one in wanted}
-    for name in there.keys() - became.keys():
+    for name in sorted(there.keys() - became.keys()):
         became[name] = Written.REMOVED if prune else Written.LEFT
         if prune:
             client.delete_deployment(there[name].id)

@@ -1,5 +1,6 @@
 """``openbell deploy``: the work pool and the deployments of prefect.yaml, with the settings of openbell.toml, on the Prefect server."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,8 +23,8 @@ def deploy(
 ) -> None:
     """Write the deployments to the Prefect server; a second time changes nothing.
 
-    What is written: the work pool, every deployment of prefect.yaml with the settings of openbell.toml, and a session for each
-    [strategies.NAME] in it. Parameters that were changed in the UI are overwritten; a schedule that was switched off there stays off.
+    What is written: the work pool, every deployment of prefect.yaml with the settings of openbell.toml, those of each
+    [strategies.NAME] in it instead, and the alerts. Parameters that were changed in the UI are overwritten; a schedule that was switched off there stays off.
     """
     known: dict[str, Any] = {}
     with failures_told(as_json, known):
@@ -50,6 +51,7 @@ def _answer(published: "Published") -> dict[str, Any]:
             {"name": one.full_name, "written": one.written, "schedules": list(one.schedules)}
             for one in published.deployments
         ],
+        "alerts": asdict(published.alerts),
     }
 
 
@@ -61,6 +63,7 @@ def _show(published: "Published") -> None:
     made = [name for name, is_new in published.work_pools.items() if is_new]
     if made:
         _say(f"The work pool {', '.join(made)} was made.")
+    _say(published.alerts.in_words)
     _say(
         f"Version {published.version} on {published.api}; home {published.home}, settings "
         f"{published.settings_file or 'as they are by default'}."
