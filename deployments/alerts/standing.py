@@ -63,6 +63,8 @@ def _name(client: SyncPrefectClient, block: UUID, names: dict[UUID, str]) -> str
 
 
 def _once_in(automation: Automation) -> timedelta | None:
-    trigger = automation.trigger
-    is_windowed = isinstance(trigger, EventTrigger) and trigger.posture == Posture.Reactive
-    return trigger.within if is_windowed else None
+    match automation.trigger:
+        case EventTrigger(posture=Posture.Reactive, within=window):
+            return window
+        case _:
+            return None
