@@ -31,6 +31,26 @@ class ImportCounts:
     replaced: int
 
 
+@dataclass(frozen=True, slots=True)
+class BarDifference:
+    """A bar that is stored with other values than it comes with; both in words."""
+
+    symbol: str
+    bar_time: datetime
+    stored: str
+    arriving: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilledBars:
+    """What filling up did: ``differing`` bars were stored with other values, and were ``replaced`` or left as they are."""
+
+    inserted: int
+    unchanged: int
+    replaced: int
+    differing: tuple[BarDifference, ...]
+
+
 class StoredBars:
     """Implements ``trading.ports.BarSource`` over the table ``bars``."""
 
@@ -101,6 +121,32 @@ class StoredBars:
             self._replace([bars for bars in changed if len(bars)])
         inserted, replaced = sum(map(len, new)), sum(map(len, changed))
         return ImportCounts(inserted, sum(map(len, arriving)) - inserted - replaced, replaced)
+
+    def fill(self, bars: BarColumns, replace: bool = False) -> FilledBars:
+        """Write the bars of one symbol that are not there, inside a ``transaction()``; with ``replace`` those that differ too.
+
+        Raises ``ConfigurationError`` where a bar comes twice with different values, or a number does not fit the table.
+        """
+        if not len(bars):
+            return FilledBars(0, 0, 0, ())
+        arriving = self._each_once(bars)
+        at, there, stored = self._stored_beside(arriving)
+        same = there.copy()
+        same[there] = _equal(arriving.take(there), stored.take(at[there]))
+        new, changed = arriving.take(~there), np.flatnonzero(there & ~same)
+        self._insert([new] if len(new) else [])
+        if replace and changed.size:
+            self._replace([arriving.take(changed)])
+        differing = tuple(
+            BarDifference(
+                arriving.symbol,
+                from_epoch_us(arriving.time[row]),
+                _values(stored, int(at[row])),
+                _values(arriving, int(row)),
+            )
+            for row in changed
+        )
+        return FilledBars(len(new), int(same.sum()), len(changed) if replace else 0, differing)
 
     def _each_once(self, bars: BarColumns) -> BarColumns:
         """Sorted by time, exact duplicates collapsed."""

@@ -1,16 +1,41 @@
 """Past bars out of settings, and who trades them in a replay. No Prefect here."""
 
-from datetime import datetime
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from tasks.feed_composition import file_source
 from trading.brokers.paper import PaperBroker
 from trading.clocks.wall_clock import WallClock
 from trading.errors import DataNotFit
+from trading.feeds.bar_folder import BarFolder
 from trading.feeds.synthetic_history import SyntheticHistory
 from trading.history_replay import HistoryReplay
+from trading.past_bars import PastBars, PastBarsKind
 from trading.ports import BarSource, Policy, Remembering, ReplayLedger
 from trading.sessions import Mode
 from trading.settings import FeedKind, Settings
+
+
+def kind_of_past_bars(settings: Settings, files: str | None) -> PastBarsKind | None:
+    """Where past bars are to be had: files that are named, else Interactive Brokers where the settings are for it; None: nowhere."""
+    if files is not None:
+        return "files"
+    return "ib" if settings.feed.kind is FeedKind.IB or settings.broker.kind == "ib" else None
+
+
+@contextlib.contextmanager
+def past_bars(settings: Settings, kind: PastBarsKind, files: str | None) -> Iterator[PastBars]:
+    """Who is asked for past bars. Raises ``ConfigurationError`` for files that are not there, ``BrokerNotReady`` without a line."""
+    if kind == "ib":
+        # Whoever has files does not wait for what it takes to import.
+        from tasks.ib_composition import past_bars_at_ib
+
+        with past_bars_at_ib(settings) as bars:
+            yield bars
+        return
+    folder = BarFolder(files or "", settings.session.timeframe, settings.feed)
+    yield PastBars("files", folder.name, lambda: datetime.now(UTC), folder.between)
 
 
 def source_to_replay(settings: Settings) -> BarSource | None:

@@ -28,6 +28,7 @@ from trading.interactive_brokers.feed import IbFeed
 from trading.interactive_brokers.gateway_visit import Examined
 from trading.interactive_brokers.server_clock import ServerClock
 from trading.orchestrator_agent import OrchestratorAgent
+from trading.past_bars import PastBars
 from trading.risk_events import RiskEvent, RiskEventHandler, RiskEventKind
 from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
@@ -160,6 +161,21 @@ def connect_at_rest(settings: Settings, account: str, closing: contextlib.ExitSt
             )
         closing.push(until_it_fits.pop_all())
         return BrokerAtRest(line.broker, lambda: _closed(settings, connection.clock.now()))
+
+
+@contextlib.contextmanager
+def past_bars_at_ib(settings: Settings) -> Iterator[PastBars]:
+    """Past bars of the server, over a line of their own: its client number is the next one, so that a session keeps its.
+
+    Raises ``BrokerNotReady`` or another ``RefusedToTrade`` where there is no line.
+    """
+    ib = settings.broker.ib.model_copy(update={"client_id": settings.broker.ib.client_id + 1})
+    apart = settings.model_copy(update={"broker": settings.broker.model_copy(update={"ib": ib})})
+    with contextlib.ExitStack() as closing:
+        line = _connected(apart, None, closing, with_broker=False)
+        feed = IbFeed(line.connection, line.contracts, settings.session.timeframe)
+        closing.callback(feed.end)
+        yield PastBars("ib", "Interactive Brokers", line.connection.clock.now, feed.history)
 
 
 def gateway_checks(settings: Settings) -> Iterator[Check]:
