@@ -1,16 +1,21 @@
 """The flow that changes risk limits of the session that runs."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import Field
 
 from tasks.stop_steps import change_limits_of, publish_limits
 from trading.errors import OpenbellError
+from trading.risk_settings import RiskSettings
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
+
+NAMED = {"propertyNames": {"enum": list(RiskSettings.model_fields)}}
+"""What a form takes: names of [risk]. The flow itself says which name was meant where one is misspelt."""
 
 
 def _run_name() -> str:
@@ -18,7 +23,9 @@ def _run_name() -> str:
 
 
 @flow(name="change-limits", flow_run_name=_run_name, persist_result=False, retries=0)
-def change_limits(limits: dict[str, Any] | None = None, settings: Settings = _DEFAULTS) -> dict[str, Any] | State[Any]:
+def change_limits(
+    limits: Annotated[dict[str, Any] | None, Field(json_schema_extra=NAMED)] = None, settings: Settings = _DEFAULTS
+) -> dict[str, Any] | State[Any]:
     """Change settings of [risk] in the session that runs: all that are named, or none when one is refused.
 
     Args:

@@ -1,13 +1,15 @@
 """The flow that stops trading: from the Prefect UI, from an automation, or from another flow, also while a session runs."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import Field
 
 from tasks.stop_steps import publish_stop, stop_trading
 from trading.errors import OpenbellError
+from trading.setting_types import Reason, Scope
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -21,10 +23,10 @@ def _run_name() -> str:
 
 @flow(name="emergency-stop", flow_run_name=_run_name, persist_result=False, retries=0)
 def emergency_stop(
-    reason: str = "stopped from Prefect",
-    scope: str = "all",
+    reason: Reason = "stopped from Prefect",
+    scope: Scope = "all",
     flatten: bool = False,
-    minutes: float | None = None,
+    minutes: Annotated[float, Field(gt=0, le=525_600)] | None = None,
     settings: Settings = _DEFAULTS,
 ) -> dict[str, Any] | State[Any]:
     """Halt, cancel what works, close what is held where that is asked for, and look at the broker until it shows it.
@@ -33,7 +35,7 @@ def emergency_stop(
         reason: Why, for whoever clears the halt.
         scope: all, account:NAME, strategy:NAME or symbol:NAME.
         flatten: Close every position in the scope too. On a simulated account only a session that runs can.
-        minutes: End the halt after so long; empty means until the flow resume-trading, or openbell resume, clears it.
+        minutes: End the halt after so many minutes; empty means until the flow resume-trading, or openbell resume, clears it.
         settings: Where the ledger is, and the broker's account; the same as the session's. Last, because who stops is in a hurry.
     """
     try:

@@ -1,14 +1,16 @@
 """The flow that brings a policy to its next stage, where the gate agrees."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import Field
 
 from tasks.promotion_in_words import outcome
 from tasks.promotion_steps import promote, publish_promotion
 from trading.errors import OpenbellError
+from trading.setting_types import Reason
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -21,10 +23,10 @@ def _run_name() -> str:
 
 @flow(name="promote-policy", flow_run_name=_run_name, persist_result=False, retries=0)
 def promote_policy(
-    policy: str = "",
+    policy: Annotated[str, Field(max_length=120, examples=["trend", "1f0c9a2b"])] = "",
     stage: Literal["paper", "live"] = "paper",
     force: bool = False,
-    reason: str = "",
+    reason: Reason = "",
     settings: Settings = _DEFAULTS,
 ) -> dict[str, Any] | State[Any]:
     """Replay the policy and the champion on sessions that neither has seen, and promote it where the gate agrees.

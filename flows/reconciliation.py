@@ -8,6 +8,7 @@ from prefect.states import Failed
 
 from tasks.reconciliation_steps import publish_comparison, reconcile_account
 from trading.errors import OpenbellError
+from trading.setting_types import Name, Symbol
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -22,9 +23,9 @@ def _run_name() -> str:
 @flow(name="reconciliation", flow_run_name=_run_name, persist_result=False, retries=0)
 def reconciliation(
     settings: Settings = _DEFAULTS,
-    account: str | None = None,
+    account: Name | None = None,
     repair: bool = False,
-    claim: list[str] | None = None,
+    claim: list[Symbol] | None = None,
 ) -> dict[str, Any] | State[Any]:
     """Compare orders, fills, positions and cash with the broker's; repair what its records explain, where that is asked for.
 

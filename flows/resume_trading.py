@@ -8,6 +8,7 @@ from prefect.states import Failed
 
 from tasks.stop_steps import publish_resume, resume_trading_in
 from trading.errors import OpenbellError
+from trading.setting_types import Scope
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -18,7 +19,7 @@ def _run_name() -> str:
 
 
 @flow(name="resume-trading", flow_run_name=_run_name, persist_result=False, retries=0)
-def resume_trading(scope: str = "all", settings: Settings = _DEFAULTS) -> dict[str, Any] | State[Any]:
+def resume_trading(scope: Scope = "all", settings: Settings = _DEFAULTS) -> dict[str, Any] | State[Any]:
     """Clear the halts that stand under exactly the scope; a session that runs takes risk again.
 
     Args:

@@ -1,13 +1,15 @@
 """The flow that puts the previous champion of a stage back."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import Field
 
 from tasks.promotion_steps import publish_rollback, rollback
 from trading.errors import OpenbellError
+from trading.setting_types import Reason
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -20,9 +22,9 @@ def _run_name() -> str:
 
 @flow(name="rollback-policy", flow_run_name=_run_name, persist_result=False, retries=0)
 def rollback_policy(
-    name: str = "",
+    name: Annotated[str, Field(max_length=120, examples=["trend"])] = "",
     stage: Literal["paper", "live"] = "paper",
-    reason: str = "",
+    reason: Reason = "",
     settings: Settings = _DEFAULTS,
 ) -> dict[str, Any] | State[Any]:
     """Retire the champion of the stage and put back the one whose place it took. No gate is asked.
