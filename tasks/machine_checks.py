@@ -3,6 +3,7 @@
 The rule: nothing is made or changed. A database that is not there yet is no fault.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -17,26 +18,61 @@ import httpx
 from packaging.requirements import Requirement
 
 from storage.door_sign import read_sign
+from storage.left_running import LeftRunning, sessions_left_running
 from storage.store import open_store
+from tasks.clock_checks import Stopwatch, clock_checks
+from tasks.file_checks import file_checks
+from tasks.server_checks import AnsweringServer, open_server, port_check, server_checks
 from trading.calendar import TradingCalendar
 from trading.checks import Check, bad, ok, warn
 from trading.errors import OpenbellError, StoreBusy
 from trading.settings import Settings
 
 _LITTLE_ROOM, _HARDLY_ANY_ROOM = 2 * 1024**3, 200 * 1024**2
-_API_SECONDS = 5.0
+PORT = 4200
+"""Where a stack is unless it is told otherwise."""
 
 
-def machine_checks(settings: Settings, file: Path | None, now: datetime) -> Iterator[Check]:
-    """``file`` is where the settings came from, None for the defaults; ``now`` the machine's time."""
+def machine_checks(
+    settings: Settings, file: Path | None, now: datetime, deployed_version: str | None = None, port: int = PORT
+) -> Iterator[Check]:
+    """``file`` is where the settings came from, None for the defaults; ``now`` the machine's time.
+
+    ``deployed_version`` is what deployments should carry; ``port`` is where a stack would be started.
+    """
+    watch = Stopwatch()
     yield _python()
     yield _packages()
     yield ok("settings", f"{file} is valid" if file is not None else "no file: the defaults")
-    yield _database(settings.store.path, now)
+    yield from file_checks(settings)
+    yield from _database(settings.store.path, now)
     yield _disk(settings.store.path)
-    yield _prefect()
+    server_time = None
+    address = prefect_address()
+    server = open_server(address) if address is not None else None
+    if address is None or server is None:
+        yield ok("prefect", "no server is named: each session starts one for itself, which takes about 20 s")
+        yield port_check(port)
+    elif isinstance(server, AnsweringServer):
+        with contextlib.closing(server.client):
+            if server.time_there is not None:
+                server_time = now + (server.time_there - server.heard_at)
+            yield from _asking(server_checks(server, address, settings, deployed_version), address)
+    else:
+        yield server
     yield _zones(settings)
     yield _day(settings, now)
+    yield from clock_checks(settings, now, watch, server_time)
+
+
+def _asking(checks: Iterator[Check], address: str) -> Iterator[Check]:
+    """The checks, up to where the server goes away."""
+    try:
+        yield from checks
+    except (httpx.HTTPError, ValueError) as error:
+        yield bad(
+            "prefect", f"{address} stopped answering ({type(error).__name__}: {error})", "Look at the server's log."
+        )
 
 
 def _python() -> Check:
@@ -66,7 +102,14 @@ def _packages() -> Check:
     return ok("packages", f"all {count} are there, in versions that go together")
 
 
-def _database(path: Path, now: datetime) -> Check:
+def _database(path: Path, now: datetime) -> Iterator[Check]:
+    """How the file stands, and, where it can be opened, sessions that a killed process has left in it."""
+    left: list[LeftRunning] = []
+    yield _opened(path, now, left)
+    yield from (_left_running(one) for one in left)
+
+
+def _opened(path: Path, now: datetime, left: list[LeftRunning]) -> Check:
     subject = "database"
     if not path.exists():
         folder = path.absolute().parent
@@ -80,6 +123,7 @@ def _database(path: Path, now: datetime) -> Check:
     try:
         with open_store(path, read_only=True) as store:
             rows = store.connection.rows("SELECT count(*), max(started_at) FROM sessions")
+            left += sessions_left_running(store.connection, now)
     except StoreBusy as error:
         sign = read_sign(path)
         who = f"process {sign.pid}, which answers questions" if sign is not None else str(error).split(";")[0]
@@ -98,6 +142,24 @@ def _database(path: Path, now: datetime) -> Check:
     return ok(subject, f"{path} opens; {count} session{'' if count == 1 else 's'}")
 
 
+def _left_running(one: LeftRunning) -> Check:
+    """A session that is over for everyone but the ledger."""
+    last = f", its last bar {one.last_bar_time:%Y-%m-%d %H:%M} UTC" if one.last_bar_time is not None else ""
+    if not one.is_gone and one.holder is not None:
+        return warn(
+            "lease",
+            f"{one.session_id} is held by process {one.holder.pid} on {one.holder.host.partition('#')[0]}{last}",
+            "If that machine is gone, its lease runs out within a minute; then run the session again.",
+        )
+    process = f"process {one.holder.pid} that traded it" if one.holder is not None else "whoever traded it"
+    return warn(
+        "lease",
+        f"{one.session_id} stands as running{last}, and {process} is gone",
+        f"openbell session --date {one.session_date.isoformat()} with its settings goes on from that bar while its day lasts; "
+        "openbell reconcile compares the account with the broker first.",
+    )
+
+
 def _disk(path: Path) -> Check:
     folder = path.absolute().parent
     while not folder.is_dir():
@@ -109,22 +171,6 @@ def _disk(path: Path) -> Check:
     if free < _LITTLE_ROOM:
         return warn("disk", found, "A session takes about 50 MB with its run history; make room in time.")
     return ok("disk", found)
-
-
-def _prefect() -> Check:
-    address = prefect_address()
-    if address is None:
-        return ok("prefect", "no server is named: each session starts one for itself, which takes about 20 s")
-    try:
-        answer = httpx.get(f"{address.rstrip('/')}/health", timeout=_API_SECONDS)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        return bad(
-            "prefect",
-            f"{address} does not answer ({type(error).__name__}: {error})",
-            "Start the Prefect server, or unset PREFECT_API_URL so that a session starts one for itself.",
-        )
-    return ok("prefect", f"{address} answers")
 
 
 def prefect_address() -> str | None:

@@ -37,7 +37,8 @@ def only_stack(home: Path) -> Iterator[Path]:
     folder = home / ".openbell"
     note = folder / "stack.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Prefect's database is in it, with blocks and the key that opens them.
+        folder.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(folder / "stack.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(

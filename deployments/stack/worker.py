@@ -27,7 +27,9 @@ class Signals:
     def __init__(self) -> None:
         self._count = 0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._heard)
+            # nohup has its reason for ignoring a closed terminal.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._heard)
 
     @property
     def is_stopping(self) -> bool:

@@ -3,6 +3,7 @@
 The rule: it looks and changes nothing. Nothing is ordered and nothing is written.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -72,9 +73,10 @@ def _looked_at(settings: Settings, file: Path | None, as_json: bool) -> list[Che
 
 
 def _checks(settings: Settings, file: Path | None) -> Iterator[Check]:
+    from deployments.publishing.house import version
     from tasks.machine_checks import machine_checks
 
-    yield from machine_checks(settings, file, datetime.now(UTC))
+    yield from machine_checks(settings, file, datetime.now(UTC), version(os.environ))
     if "ib" in (settings.broker.kind, settings.feed.kind):
         from tasks.ib_composition import gateway_checks
 

@@ -1,5 +1,6 @@
 """``openbell up``: the local stack until Ctrl-C, with its addresses and what happens on it."""
 
+import contextlib
 import os
 import sys
 from datetime import datetime
@@ -74,8 +75,10 @@ def _tell(news: News) -> None:
 
 
 def _write(at: datetime, words: str, style: str) -> None:
-    aside().print(Text(f"{at:%H:%M:%S} {' '.join(words.split())}", style=style))
-    sys.stderr.flush()
+    # A terminal that was closed is no reason to leave processes behind.
+    with contextlib.suppress(OSError):
+        aside().print(Text(f"{at:%H:%M:%S} {' '.join(words.split())}", style=style))
+        sys.stderr.flush()
 
 
 def _deploy_command(config: Path | None, db: Path | None) -> list[str]:

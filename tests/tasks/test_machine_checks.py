@@ -1,10 +1,16 @@
 """What a session needs of the machine: each fault is found, and nothing is made by looking."""
 
+import json
+import os
 import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -14,6 +20,7 @@ from tasks.machine_checks import machine_checks, prefect_address
 from trading.checks import Check, CheckState
 from trading.settings import Settings
 
+HOUSE = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 27, 15, 0, tzinfo=UTC)
 
 
@@ -24,15 +31,32 @@ def no_prefect_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
 
 
-def looked_at(path: Path, now: datetime = NOW) -> dict[str, Check]:
-    settings = Settings.model_validate({"store": {"path": path}})
-    return {check.subject: check for check in machine_checks(settings, None, now)}
+@pytest.fixture(autouse=True)
+def in_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBELL_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
 
 
-def test_a_machine_that_is_well(tmp_path: Path) -> None:
-    found = looked_at(tmp_path / "l.duckdb")
-    assert {check.state for check in found.values()} == {CheckState.OK}
-    assert list(found) == ["python", "packages", "settings", "database", "disk", "prefect", "time zones", "clock"]
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def looked_at(path: Path, now: datetime = NOW, port: int = 0, **more: Any) -> dict[str, Check]:
+    settings = Settings.model_validate({"store": {"path": path}, **more})
+    return {check.subject: check for check in machine_checks(settings, None, now, "1.0+this", port)}
+
+
+def test_a_machine_that_is_well(tmp_path: Path, free_port: int) -> None:
+    found = looked_at(tmp_path / "l.duckdb", port=free_port)
+    # Whether the machine's clock is kept right is not for the test to say.
+    assert {check.state for subject, check in found.items() if subject != "time"} == {CheckState.OK}
+    assert list(found) == [
+        "python", "packages", "settings", "home", "permissions", "database", "disk", "prefect", "port", "time zones", "clock",
+        "time", "calendar",
+    ]  # fmt: skip
+    assert found["calendar"].found == "XNYS has 251 sessions within a year, the last on 2027-11-26"
     # The day after Thanksgiving trades until 13:00.
     assert "09:30 to 13:00 America/New_York" in found["clock"].found
     assert not (tmp_path / "l.duckdb").exists()
@@ -99,3 +123,96 @@ def test_the_server_of_the_active_profile_counts_where_the_environment_names_non
     assert prefect_address() is None
     monkeypatch.setenv("PREFECT_API_URL", "http://here:4200/api")
     assert prefect_address() == "http://here:4200/api"
+
+
+def test_a_port_that_another_program_has_is_named_with_its_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = looked_at(tmp_path / "l.duckdb", port=server.getsockname()[1])["port"]
+    assert found.state is CheckState.WARN
+    assert f"process {os.getpid()} " in found.found
+    assert "--port" in found.next_step
+
+
+def test_a_session_whose_process_was_killed_is_told_with_how_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "l.duckdb"
+    dying = (
+        "import os, sys\n"
+        "from tasks.composition import assemble\n"
+        "from trading.settings import Settings\n"
+        "settings = Settings.model_validate({'store': {'path': sys.argv[1]}, 'session': {'timeframe': '30min'}})\n"
+        "with assemble(settings, None) as desk:\n"
+        "    desk.agent.open_session()\n"
+        "    os._exit(9)\n"
+    )
+    dead = subprocess.run([sys.executable, "-c", dying, str(path)], cwd=HOUSE, check=False)
+    assert dead.returncode == 9
+    found = looked_at(path, datetime.now(UTC))["lease"]
+    assert found.state is CheckState.WARN
+    assert "stands as running" in found.found
+    assert "openbell session --date" in found.next_step
+    assert "openbell reconcile" in found.next_step
+
+
+def test_what_others_may_write_or_read_is_told(tmp_path: Path) -> None:
+    assert looked_at(tmp_path / "l.duckdb")["permissions"].state is CheckState.OK
+    (tmp_path / "secrets.env").write_text("")
+    (tmp_path / "secrets.env").chmod(0o644)
+    read = looked_at(tmp_path / "l.duckdb")["permissions"]
+    assert (read.state, "chmod go-rwx" in read.next_step) == (CheckState.WARN, True)
+    (tmp_path / "secrets.env").chmod(0o600)
+    assert looked_at(tmp_path / "l.duckdb")["permissions"].state is CheckState.OK
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies").chmod(0o777)
+    written = looked_at(tmp_path / "l.duckdb")["permissions"]
+    assert (written.state, str(tmp_path / "policies") in written.found) == (CheckState.WARN, True)
+
+
+def test_a_home_that_is_no_folder_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBELL_HOME", str(tmp_path / "absent"))
+    assert looked_at(tmp_path / "l.duckdb")["home"].state is CheckState.BAD
+
+
+class OddServer(BaseHTTPRequestHandler):
+    """Says of itself what a Prefect server would, a year and an hour old."""
+
+    def do_GET(self) -> None:
+        answers = {"/api/health": True, "/api/admin/version": "2.20.1", "/api/work_pools/openbell": POOL}
+        self._answer(answers.get(self.path))
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer([{"version": "0.9+old"}] if self.path == "/api/deployments/filter" else [])
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() - 3600)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def _answer(self, answer: object) -> None:
+        self.send_response(404 if answer is None else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+
+POOL = {"is_paused": False, "type": "process"}
+
+
+def test_a_server_of_another_version_time_and_age_is_told_of_point_by_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OddServer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        monkeypatch.setenv("OPENBELL_HOME", str(tmp_path))
+        now = datetime.now(UTC)
+        found = looked_at(tmp_path / "l.duckdb", now, alerts={"blocks": ["slack-webhook/ops"]})
+        server.shutdown()
+    assert found["work pool"].state is CheckState.OK
+    told = {subject for subject, check in found.items() if check.state is CheckState.WARN}
+    assert told == {"prefect", "worker", "deployments", "blocks", "time"}
+    assert "2.20.1" in found["prefect"].found
+    assert "0.9+old" in found["deployments"].found
+    assert "slack-webhook/ops" in found["blocks"].found
+    assert "-3600" in found["time"].found
+    assert all(found[subject].next_step for subject in told)
