@@ -11,10 +11,16 @@ from pathlib import Path
 from deployments.stack.address import CLIENT_PASSWORD, SERVER_PASSWORD, StackAddress
 from deployments.stack.retention import retention_settings
 from deployments.stack.run_processes import STACK_MARK
+from trading.errors import ConfigurationError
 
 WORK_POOL = "openbell"
 HEARTBEAT_SECONDS = 30
 """Of running flows; Prefect takes nothing below. Automations miss a session after three of them."""
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+}
 _OTHER_SERVERS = ("PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_UI_URL")
 
 
@@ -24,14 +30,30 @@ def prefect_home(home: Path, environment: Mapping[str, str]) -> Path:
     return Path(named).expanduser().absolute() if named else home / ".openbell" / "prefect"
 
 
+def make_prefect_home(home: Path, environment: Mapping[str, str]) -> Path:
+    """Make that folder, for this user alone: Prefect's database has blocks in it, and the key that opens them."""
+    folder = prefect_home(home, environment)
+    for each in (home / ".openbell", folder) if folder.is_relative_to(home / ".openbell") else (folder,):
+        try:
+            each.mkdir(mode=0o700, parents=each is folder, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{each} cannot be made: {error.strerror}. Mend the permissions, or name another folder with PREFECT_HOME."
+            ) from error
+    return folder
+
+
+def worker_environment(home: Path, mark: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a worker that a person or a system started by itself: the server is whichever is named there."""
+    return {**_QUIET, **environment, "OPENBELL_HOME": str(home), STACK_MARK: mark}
+
+
 def stack_environment(home: Path, address: StackAddress, mark: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of server, worker and deploying; ``mark`` tells the stack's processes from all others."""
     found = {name: value for name, value in environment.items() if name not in _OTHER_SERVERS}
     prefect = prefect_home(home, environment)
     wanted = {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        **_QUIET,
         # A page of somebody else that is open in the same browser must not start flows.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(address.origins),
         "PREFECT_SERVER_UI_API_URL": f"{address.ui_url}/api",

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from deployments.stack.address import StackAddress, authorization
-from deployments.stack.environment import WORK_POOL, prefect_home, stack_environment
+from deployments.stack.environment import WORK_POOL, make_prefect_home, stack_environment
 from deployments.stack.kept_process import KeptProcess, StackFailed
 from deployments.stack.news import News, Newsroom
 from deployments.stack.one_per_home import StackNote, write_note
@@ -73,13 +73,8 @@ class LocalStack:
         self._environment = stack_environment(plan.home, plan.address, self._mark, environment)
         self._headers = authorization(self._environment)
         self._telling = telling
-        logs = prefect_home(plan.home, environment) / "logs"
-        try:
-            logs.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{logs} cannot be made: {error.strerror}. Mend its permissions, or name another folder with PREFECT_HOME."
-            ) from error
+        logs = make_prefect_home(plan.home, environment) / "logs"
+        logs.mkdir(exist_ok=True)
         self._logs = logs
         self._server = self._kept("server", ["-m", "prefect", "server", "start"], logs / "server.log")
         guard = ["-m", "deployments.terminal", "worker", "--pool", WORK_POOL, "--log", str(logs / "worker.log")]

@@ -30,7 +30,9 @@ def main(words: Sequence[str]) -> None:
     program, *arguments = words
     for module in _HEAVY[program]:
         importlib.import_module(module)
-    api = os.environ["PREFECT_API_URL"].rstrip("/")
+    from prefect.settings import get_current_settings
+
+    api = str(get_current_settings().api.url).rstrip("/")
     with httpx.Client(headers=authorization(os.environ), timeout=2.0) as client:
         while not _answers(client, f"{api}/health"):
             time.sleep(_PAUSE_SECONDS)

@@ -5,12 +5,14 @@ The rule: whoever wants the worker to stop signals the guard. Runs are ended fir
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from deployments.stack.environment import worker_environment
 from deployments.stack.kept_process import KeptProcess, StackFailed
 from deployments.stack.run_processes import STACK_MARK, end_rest, end_runs, run_processes
 
@@ -51,12 +53,12 @@ def guard_worker(pool: str, name: str | None, home: Path, log: Path | None, say:
     signals = Signals()
     # Below the stack's, so that this guard ends what is its own, and the stack whatever is left.
     mark = f"{os.environ.get(STACK_MARK, 'openbell')}/worker-{os.getpid()}-{time.time_ns()}"
-    environment = {**os.environ, STACK_MARK: mark, "OPENBELL_HOME": str(home)}
+    environment = worker_environment(home, mark, os.environ)
     command = [sys.executable, "-m", "deployments.stack.once_served"]
     command += ["prefect", "worker", "start", "--pool", pool, "--type", "process"]
     worker = KeptProcess(
         "worker",
-        [*command, *(["--name", name] if name else [])],
+        [*command, "--name", name or socket.gethostname()],
         environment,
         home,
         log,

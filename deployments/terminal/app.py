@@ -23,6 +23,7 @@ from deployments.terminal.register import register
 from deployments.terminal.replay import replay
 from deployments.terminal.report import report
 from deployments.terminal.restore import restore
+from deployments.terminal.server import server
 from deployments.terminal.session import session
 from deployments.terminal.snapshot import snapshot
 from deployments.terminal.sql import sql
@@ -58,6 +59,7 @@ app.command("gateway")(gateway)
 app.command("deploy")(deploy)
 app.command("alerts")(alerts)
 app.command("up")(up)
+app.command("server")(server)
 app.command("worker")(worker)
 app.command("doctor")(doctor)
 app.command("sql")(sql)

@@ -24,6 +24,15 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="Settings file.", show_default="openbell.toml where there is one"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object on stdout.")]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65535, help="Port of the API and the UI; 0 for any that is free.")
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host", metavar="ADDRESS", help="Address to listen at; any but this machine's own needs a password."
+    ),
+]
 TimeZone = Annotated[
     str | None, typer.Option("--tz", metavar="ZONE", help="Zone of the file's times where it does not say.")
 ]

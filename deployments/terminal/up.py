@@ -18,19 +18,12 @@ from deployments.stack.one_per_home import AlreadyUp, only_stack
 from deployments.stack.worker import Signals
 from deployments.terminal.answer import answer_json, aside
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import Config, Db, Json, settings_from
+from deployments.terminal.options import Config, Db, Host, Json, Port, settings_from
 
 
 def up(
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port of the API and the UI; 0 for any that is free.")
-    ] = 4200,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host", metavar="ADDRESS", help="Address to listen at; any but this machine's own needs a password."
-        ),
-    ] = "127.0.0.1",
+    port: Port = 4200,
+    host: Host = "127.0.0.1",
     deploys: Annotated[bool, typer.Option("--deploy/--no-deploy", help="Write the deployments to the server.")] = True,
     db: Db = None,
     config: Config = None,
