@@ -9,8 +9,7 @@ from pathlib import Path
 from storage.backup import Backup, write_backup
 from storage.backups_kept import backup_name, backups_in, remove_backup, superfluous
 from storage.restoring import Restored, restore_backup
-from tasks.broker_composition import paper_account_path
-from trading.brokers.paper_file import PaperFile
+from tasks.broker_composition import copy_paper_account, paper_account_path
 from trading.settings import Settings
 
 BACKUPS = Path("backups")
@@ -28,12 +27,16 @@ def back_up(settings: Settings, folder: Path | None, now: datetime) -> Backup:
     Raises ``ConfigurationError`` and ``StoreError`` as ``write_backup``, ``BrokerUnavailable`` where an account cannot be read.
     """
     path = settings.store.path
-    if folder is None:
-        kept_in = backups_folder(settings)
-        if path.exists():
-            kept_in.mkdir(exist_ok=True)
-        folder = kept_in / backup_name(path, now)
-    return write_backup(path, folder, now, lambda accounts, into: _copy_accounts(settings, accounts, into))
+    place = folder or backup_place(settings, None, now)
+    return write_backup(path, place, now, lambda accounts, into: _copy_accounts(settings, accounts, into))
+
+
+def backup_place(settings: Settings, folder: Path | None, now: datetime) -> Path:
+    """A name by the time in the folder of all backups, which is made where there is a database to back up."""
+    kept_in = backups_folder(settings, folder)
+    if settings.store.path.exists():
+        kept_in.mkdir(exist_ok=True)
+    return kept_in / backup_name(settings.store.path, now)
 
 
 def restore(folder: Path, path: Path) -> Restored:
@@ -56,13 +59,13 @@ def remove(folder: Path) -> None:
 
 def _copy_accounts(settings: Settings, accounts: Sequence[str], into: Path) -> Mapping[str, str]:
     copies = {}
+    paper = settings.broker.paper
     for account in accounts:
-        path = paper_account_path(settings, account)
-        if not path.exists():
-            continue  # at a real broker, who keeps its books
         copy = into / f"{account}.sqlite"
-        with contextlib.closing(PaperFile(path, account, read_only=True)) as file:
-            file.write_copy(copy)
+        there = settings.broker.model_copy(update={"paper": paper.model_copy(update={"path": copy})})
+        copy_paper_account(settings, settings.model_copy(update={"broker": there}), account)
+        if not copy.exists():
+            continue  # at a real broker, who keeps its books
         # A path that the settings name is the file of one account, whichever the ledger knows besides.
         if _owner_of(copy) == account:
             copies[account] = copy.name
