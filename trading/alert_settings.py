@@ -54,7 +54,7 @@ class AlertSettings(Section):
     not_started_minutes: Minutes = Decimal("20")
     """How long after its scheduled time a session may not run yet before `session-not-started` is sent: 20 minutes after 09:15 is 09:35."""
     no_heartbeat_minutes: Minutes = Decimal("10")
-    """Silence of a run after which it counts as dead: it is marked as crashed, and `no-heartbeat` is sent. More than three times `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` of the runs, which is 180 seconds where nobody sets it."""
+    """Silence of a run after which it counts as dead: it is marked as crashed, and `no-heartbeat` is sent; and how long the work pool may have no worker before `no-worker` is. More than three times `PREFECT_FLOWS_HEARTBEAT_FREQUENCY` of the runs, which is 180 seconds where nobody sets it."""
 
     @field_validator("blocks", "off")
     @classmethod

@@ -4,8 +4,8 @@ from deployments.alerts.alert import Alert
 from deployments.alerts.triggers import RESOURCE, event_of, run_ended
 from trading.alert_settings import AlertName
 
-HEALTH_SUBJECT = "openbell.health.subject"
-"""Label of events of the health check: what is not well."""
+HEALTH_SUBJECT, HEALTH_CHECK = "openbell.health.subject", "openbell.health.check"
+"""Labels of events of the health check: ``other`` where there is no alert of its own, and what was looked at."""
 
 BY_HAND = ("operator", "reconciliation")
 UPKEEP = ("history", "policy", "watch", "maintenance")
@@ -32,7 +32,7 @@ MACHINE_ALERTS = (
     Alert(
         AlertName.NOT_WELL,
         "not well: {{ event.payload.message }}",
-        "The health check finds anything else: the database, a lease, the clock, the calendar, settings.",
+        "The health check finds something else: the database, a lease, a run without a process, the clock, memory, the server.",
         f"{_MESSAGE}",
         "What runs goes on. The next session may be refused.",
         (
@@ -43,7 +43,7 @@ MACHINE_ALERTS = (
             "openbell.health.*",
             within=windows.repeat,
             match={RESOURCE: "openbell.*", HEALTH_SUBJECT: "other"},
-            for_each=(RESOURCE,),
+            for_each=(RESOURCE, HEALTH_CHECK),
         ),
     ),
     Alert(

@@ -4,7 +4,14 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
 from deployments.alerts.alert import Alert
-from deployments.alerts.triggers import event_of, run_became, run_did_not_start, run_ended, run_fell_silent
+from deployments.alerts.triggers import (
+    event_of,
+    pool_was_left,
+    run_became,
+    run_did_not_start,
+    run_ended,
+    run_fell_silent,
+)
 from trading.alert_settings import AlertName
 
 SESSION = "session"
@@ -118,17 +125,13 @@ SESSION_ALERTS = (
     Alert(
         AlertName.NO_WORKER,
         "no worker: {{ event.resource['prefect.resource.name'] }}",
-        "The work pool has no worker any more: none has given a sign of life for about 90 seconds.",
-        "No worker is left in the work pool {{ event.resource['prefect.resource.name'] }}.",
+        "The work pool has had no worker for `no_heartbeat_minutes`; a worker counts as gone after about 90 silent seconds.",
+        "No worker has come back to the work pool {{ event.resource['prefect.resource.name'] }}.",
         "A session that runs goes on. No other one starts, and neither do comparisons, reports and runs by hand from the UI.",
         (
             "Start one: openbell up, or the worker's service.",
             "From a terminal on the machine openbell halt, flatten and reconcile work without one.",
         ),
-        lambda windows: event_of(
-            "prefect.work-pool.not-ready",
-            within=windows.repeat,
-            match={"prefect.resource.id": "prefect.work-pool.*", "prefect.resource.name": "openbell*"},
-        ),
+        lambda windows: pool_was_left("openbell*", windows.no_heartbeat),
     ),
 )

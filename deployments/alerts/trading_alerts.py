@@ -34,7 +34,7 @@ TRADING_ALERTS = (
         "The account may hold positions, or orders may work, that should not. Nobody watches them once the session is over.",
         (
             "Look at the account at the broker itself, and close by hand there what is urgent.",
-            "Compare: openbell reconcile. It books what you did by hand.",
+            "Compare: openbell reconcile. What you did by hand is booked with --repair --claim SYMBOL.",
             "While the exchange is open: openbell flatten.",
         ),
         lambda windows: event_of("openbell.risk.alarm", within=windows.repeat),
@@ -73,15 +73,15 @@ TRADING_ALERTS = (
     Alert(
         AlertName.DISCREPANCY,
         f"discrepancy: {_SESSION}",
-        "Ledger and broker differ, and the difference stands after repair.",
+        "Ledger and broker differ and the difference stands after repair; again from every health check for as long as it does.",
         f"{_SESSION}: {_MESSAGE}",
         "What the ledger believes to be held is not what is held. The symbol or the account is kept from opening until they agree.",
         (
             "See the differences: openbell reconcile, and docs/reconciliation.md for each kind.",
-            "If somebody traded by hand, openbell reconcile books it; if not, ask the broker.",
+            "What can be explained is booked with openbell reconcile --repair, what somebody traded by hand with --claim SYMBOL too. If nobody did, ask the broker.",
             "The next session does not start before ledger and broker agree.",
         ),
-        lambda windows: event_of("openbell.discrepancy", within=windows.repeat),
+        lambda windows: event_of("openbell.discrepancy", "openbell.health.discrepancy", within=windows.repeat),
     ),
     Alert(
         AlertName.DATA_STALE,

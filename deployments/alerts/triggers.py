@@ -33,7 +33,7 @@ FINAL_STATES = (
     "Stopped",
     "Unreconciled",
 )
-"""Names of states after which a run has nothing to say any more."""
+"""Names of states after which a run that is watched for silence has nothing to say any more."""
 
 
 def run_ended(
@@ -95,6 +95,19 @@ def run_fell_silent(tags: Sequence[str], within: timedelta) -> EventTrigger:
         expect={heartbeat, *(f"prefect.flow-run.{state}" for state in FINAL_STATES)},
         match=ResourceSpecification({RESOURCE: RUN}),
         match_related=_tagged(tags),
+        for_each={RESOURCE},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=within,
+    )
+
+
+def pool_was_left(name: str, within: timedelta) -> EventTrigger:
+    """A work pool of that name lost its last worker, and ``within`` that time none came: one that restarts, or is new, is no news."""
+    return EventTrigger(
+        after={"prefect.work-pool.not-ready"},
+        expect={"prefect.work-pool.ready"},
+        match=ResourceSpecification({RESOURCE: "prefect.work-pool.*", "prefect.resource.name": name}),
         for_each={RESOURCE},
         posture=Posture.Proactive,
         threshold=1,

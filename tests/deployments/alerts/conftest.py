@@ -36,6 +36,7 @@ class Webhook:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.status = 200
+        self.refused = 0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,6 +44,8 @@ class Webhook:
                 said = self.rfile.read(int(self.headers["Content-Length"]))
                 if receiver.status == 200:
                     receiver.messages.append(json.loads(said))
+                else:
+                    receiver.refused += 1
                 self.send_response(receiver.status)
                 self.end_headers()
 

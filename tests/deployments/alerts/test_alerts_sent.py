@@ -76,6 +76,13 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
     # A burst an hour ago, one more within its window, and one after it.
     for minute in (*(61 + number / 100 for number in range(50, 0, -1)), 30, 0):
         told("openbell.risk.halted", f"halted-{ONCE}", f"lost, {minute:g} minutes ago", NOW - timedelta(minutes=minute))
+    for name, events in {"left": ["not-ready"], "restarted": ["not-ready", "ready"]}.items():
+        pool = {
+            "prefect.resource.id": f"prefect.work-pool.{uuid4()}",
+            "prefect.resource.name": f"openbell-{name}-{ONCE}",
+        }
+        for event in events:
+            emit_event(f"prefect.work-pool.{event}", pool)
     told("openbell.risk.halted", f"another-{ONCE}", "lost too")
     told("openbell.discrepancy", f"differs-{ONCE}", "SPY: 100 here, 90 there.", remedy="Ask the broker.")
     told("openbell.health.disk", f"machine-{ONCE}", "1.2 GB are left.", remedy="Make room.")
@@ -106,6 +113,7 @@ def told(event: str, subject: str, message: str, occurred: datetime | None = Non
         (f"session late: late {ONCE}", ("no worker has taken it", "openbell up", "#session-late")),
         (f"session not started: late {ONCE}", ("still does not run", "#session-not-started")),
         (f"no heartbeat: silent {ONCE}", ("marked as crashed", "#no-heartbeat")),
+        (f"no worker: openbell-left-{ONCE}", ("halt, flatten and reconcile work without one", "#no-worker")),
         (f"failed: stopped in doubt {ONCE}", ("ended as Alarm: SPY 100 is left", "openbell.duckdb.halt")),
         (f"discrepancy: differs-{ONCE}", ("SPY: 100 here, 90 there. Ask the broker.", "#discrepancy")),
         ("disk nearly full: 1.2 GB are left.", ("Make room.", "#disk-full")),
@@ -153,6 +161,11 @@ def test_a_burst_of_halts_is_one_message_and_another_after_its_window(
     assert "lost, 0 minutes ago" in second["text"]
 
 
+def test_a_worker_that_restarts_is_no_news(receivers: Receivers, waiting: Callable[..., Any]) -> None:
+    waiting(lambda: receivers.webhook.about(f"openbell-left-{ONCE}"), "the pool that was left")
+    assert receivers.webhook.about(f"openbell-restarted-{ONCE}") == []
+
+
 def test_trouble_that_is_over_is_not_told(receivers: Receivers, waiting: Callable[..., Any]) -> None:
     waiting(lambda: receivers.webhook.about(f"line-{ONCE}"), "the trouble")
     assert receivers.webhook.about(f"back again {ONCE}") == []
@@ -183,6 +196,19 @@ def test_a_test_says_on_which_channels_it_arrived(receivers: Receivers, capsys: 
         "channels": ["custom-webhook/openbell-alerts", "openbell-email/openbell-alerts"],
     }
     assert receivers.webhook.about("A test of openbell's alerts")
+
+
+def test_a_webhook_that_answers_with_an_error_is_tried_again_and_then_told(
+    receivers: Receivers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    receivers.webhook.status, before = 500, receivers.webhook.refused
+    try:
+        assert run(["alerts", "--test", "--wait", "6", "--json"]) == 1
+    finally:
+        receivers.webhook.status = 200
+    assert receivers.webhook.refused - before == 4
+    arrived = {one["channel"]: one["arrived"] for one in json.loads(capsys.readouterr().out)["test"]}
+    assert arrived == {"custom-webhook/openbell-alerts": False, "openbell-email/openbell-alerts": True}
 
 
 def test_a_test_that_a_channel_does_not_take_ends_with_1(
