@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test crash-test rehearsals mutants lint format bench bench-peers rl constraints clean
+.PHONY: help session test test-long crash-test rehearsals mutants lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | crash-test | rehearsals | mutants | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | test-long | crash-test | rehearsals | mutants | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -28,12 +28,16 @@ session: $(VENV)/.base
 	@$(BIN)/openbell session
 
 # Hundreds of processes are started: what one of them compiles the others read, also where nothing is to be written usually.
-test crash-test rehearsals: export PYTHONDONTWRITEBYTECODE =
+test test-long crash-test rehearsals: export PYTHONDONTWRITEBYTECODE =
 
 # Three files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
 TESTERS := 3
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --durations 15
+
+# The same with three times as many invented sessions, and more kills.
+test-long: export OPENBELL_TESTS = long
+test-long: test
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from trading.bars import BarColumns
@@ -54,6 +55,13 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="openbell-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ.pop("PREFECT_API_URL", None)
 os.environ.pop("PREFECT_PROFILE", None)
+
+
+# How much is tried where a test invents its examples. Where each is whole sessions, `make test-long` tries three times as many.
+LONG = os.environ.get("OPENBELL_TESTS") == "long"
+settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
+settings.load_profile("openbell")
+settings.register_profile("whole sessions", max_examples=24 if LONG else 8)
 
 
 # One process takes all files of a group: those of the flows share one server and its deployments, in their order, and the
@@ -102,6 +110,43 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next(groups, super()._split_scope(nodeid))
 
     return FilesAndGroups(config, log)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a database without a session is kept, once there is one."""
+    return tmp_path_factory.mktemp("empty") / "ledger.duckdb"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def new_databases_are_copies(request: pytest.FixtureRequest, empty_database: Path) -> Iterator[None]:
+    """A new database has the same tables each time, and making them is most of what a short session costs.
+
+    Tests of storage make theirs step by step, and so does whatever runs in a process of its own. Where a copy cannot be
+    written, making it says why.
+    """
+    if "storage" in request.path.parts:
+        yield
+        return
+    from storage import store
+
+    step_by_step = store._make
+
+    def copy(path: Path) -> None:
+        draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+        if not empty_database.exists():
+            step_by_step(empty_database)
+        try:
+            shutil.copyfile(empty_database, draft)
+            store.give_name(draft, path)
+        except OSError:
+            step_by_step(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_make", copy)
+        yield
 
 
 @pytest.fixture(scope="session")

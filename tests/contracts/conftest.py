@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from tasks.gateway_composition import GatewayAsked, Rehearsal, assemble_gateway
 from trading.bars import Bar, BarSlice
@@ -24,9 +23,6 @@ from trading.interactive_brokers.contracts import Contracts
 from trading.orders import OrderIntent, OrderType, Side, TimeInForce
 from trading.ports import Broker
 from trading.settings import PaperSettings, parse_settings
-
-settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
-settings.load_profile("openbell")
 
 OPEN = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 A_MINUTE = timedelta(minutes=1)

@@ -12,7 +12,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import settings
 from numpy.typing import NDArray
 
 from storage.store import Store, open_store
@@ -41,9 +40,6 @@ from trading.risk_callbacks import ThrottleLimits, pre_trade_check
 from trading.risk_rules import Activity, OtherPositions, RiskView, Rule
 from trading.sessions import Mode
 from trading.settings import Settings
-
-settings.register_profile("openbell", max_examples=60, derandomize=True, deadline=None, database=None)
-settings.load_profile("openbell")
 
 # Days on which risk keeps quiet, for tests that are about something else: positions may stay overnight, and every limit
 # that can be switched off is, apart from the two that a session's own tests rely on (the day's loss in money, and the

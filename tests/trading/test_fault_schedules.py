@@ -108,7 +108,7 @@ def asked(path: Path, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(settings.get_profile("whole sessions"), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schedule=st.lists(st.sampled_from(range(7)), min_size=5, max_size=160))
 @example(schedule=[1, 1, 0, 1, 1, 0, 1, 0, 0, 0, 1])
 @example(schedule=[LOST_BEFORE] * 60)

@@ -97,8 +97,8 @@ class Place:
         """Everything that repairs write, without what the wall clock says and without the record of comparisons."""
         tables = ("orders", "order_events", "fills", "superseded_fills", "position_snapshots")
         found = {}
-        for table in (*tables, "external_orders", "external_fills", "instrument_locks"):
-            with duckdb.connect(str(self.folder / "ledger.duckdb"), read_only=True) as connection:
+        with duckdb.connect(str(self.folder / "ledger.duckdb"), read_only=True) as connection:
+            for table in (*tables, "external_orders", "external_fills", "instrument_locks"):
                 cursor = connection.execute(f"SELECT * FROM {table}")
                 kept = [place for place, it in enumerate(cursor.description) if it[0] not in OF_THE_WALL]
                 found[table] = sorted((tuple(row[place] for place in kept) for row in cursor.fetchall()), key=repr)
@@ -641,7 +641,7 @@ HAPPENINGS: dict[str, Callable[[Place, str], None]] = {
 }
 
 
-@settings(max_examples=25)
+@settings(settings.get_profile("whole sessions"))
 @given(data=st.data())
 def test_a_second_reconciliation_changes_nothing(
     traded_once: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -31,7 +31,7 @@ from trading.sessions import SessionState
 DAY = date(2026, 1, 5)
 HOURS = TradingCalendar("XNYS", DAY).hours(DAY)
 ACCOUNT = Decimal(100_000)
-FEW = settings(max_examples=16, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(settings.get_profile("whole sessions"), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # Markets
@@ -546,7 +546,7 @@ def traded_in_parts(at_desk: Any, tape: Any, wanted: Setting, folder: Path, stop
 WHAT_HAPPENED = ("orders", "fills", "equity", "risk_checks", "halts", "decisions", "position_snapshots")
 
 
-@settings(FEW, max_examples=6)
+@settings(FEW, max_examples=FEW.max_examples // 2)
 @given(wanted=SETTINGS, stops=st.frozensets(st.integers(1, 12), min_size=1, max_size=4))
 def test_a_session_that_is_restarted_sends_the_orders_it_would_have_sent(
     at_desk, tape, facts, wanted: Setting, stops: frozenset[int]

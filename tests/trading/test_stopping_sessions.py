@@ -649,7 +649,7 @@ def test_a_stop_that_is_given_up_at_the_close_sends_nothing_any_more(
     ]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(settings.get_profile("whole sessions"), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.booleans(), min_size=12, max_size=12), stopped_at=st.integers(1, 6), restart=st.booleans())
 def test_however_the_line_breaks_a_stop_ends_flat_and_adds_nothing(
     at_desk: MakeDesk,
