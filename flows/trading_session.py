@@ -1,27 +1,25 @@
 """The flow that trades one session, from the opening bell to the close."""
 
 import itertools
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
-from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
+from storage.session_curves import session_curves
 from tasks.appointment import wanted_by_schedule
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
-from tasks.risk_events import to_prefect
 from tasks.run_record import API_ERRORS, RunReporter, reporting
+from tasks.session_events import SessionEvents, telling
+from tasks.session_publishing import TradedSession, publish_session
 from tasks.session_steps import (
     Chunk,
     assess,
@@ -43,6 +41,9 @@ from trading.hooks import HookEvent
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionState, SessionSummary
 from trading.settings import Granularity, Settings
+
+_PATIENCE_SECONDS, _A_PERSONS_PATIENCE_SECONDS = 600.0, 20.0
+"""How long a session that is over waits for an API that is away: a run of a deployment, and one that a person waits for."""
 
 _NAME_PARTS = {
     Granularity.STAGE: (" decide", " risk", " route"),
@@ -78,12 +79,15 @@ def trading_session(
             elsewhere the next one of a synthetic market, or the newest of recorded bars, or today's with live ones.
         dry_run: Do everything but send, on a copy of the ledger that is made anew: orders end as REJECTED.
     """
+    events = SessionEvents(UUID(str(runtime.flow_run.id)), settings.strategy)
     try:
         with reporting(UUID(str(runtime.flow_run.id))) as reporter:
-            with assemble(settings, session_date, dry_run=dry_run, scheduled_at=wanted_by_schedule()) as desk:
-                traded = _trade(desk, reporter)
+            scheduled_at = wanted_by_schedule()
+            with telling(events), assemble(settings, session_date, dry_run=dry_run, scheduled_at=scheduled_at) as desk:
+                traded = _trade(desk, reporter, events)
             # The database is free again while the run history settles.
-            _publish(reporter, traded)
+            events.completed(traded.summary)
+            publish_session(reporter, events, traded, _patience_seconds())
             return traded.summary
     except AppointmentMissed as missed:
         return Completed(name="Skipped", message=str(missed), data=missed)
@@ -115,23 +119,17 @@ def run(settings: Settings, session_date: date | None, dry_run: bool = False) ->
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Traded:
-    """What is published of a session: its end, its report, and task runs made per part of their names."""
-
-    summary: SessionSummary
-    report: str
-    runs_made: Mapping[str, int]
-
-
-def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
+def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents) -> TradedSession:
     agent, session = desk.agent, desk.agent.settings.session
-    agent.risk_events.subscribe(partial(to_prefect, flow_run_id=str(reporter.flow_run_id)))
-    if open_session(agent).state is SessionState.COMPLETED:
-        return _Traded(agent.summary(), "", {})
+    events.follow(agent)
+    record = open_session(agent)
+    if record.state is SessionState.COMPLETED:
+        return TradedSession(agent.summary())
+    events.started(record, session.symbols, str(desk.store.path))
     bars = desk.hours.bar_count(session.timeframe)
     plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
     agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
+    agent.register_hook(HookEvent.TRADING_STOPPED, reporter.ended)
     with _closing_in_order(agent, reporter):
         agent.load_warmup_or_refuse(lambda: load_warmup(agent))
         validate_bars(agent)
@@ -142,7 +140,8 @@ def _trade(desk: Desk, reporter: RunReporter) -> _Traded:
         summary = end_of_day_pnl(agent)
     parts = _NAME_PARTS[plan.granularity]
     runs_made = {part: plan.runs_for(bars_traded) // len(parts) for part in parts}
-    return _Traded(summary, closing_report(desk.store, desk.hours, summary), runs_made)
+    report, curves = closing_report(desk.store, desk.hours, summary), session_curves(desk.store, summary.session_id)
+    return TradedSession(summary, report, curves, desk.hours.zone, runs_made)
 
 
 def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:
@@ -182,21 +181,5 @@ def _closing_in_order(agent: OrchestratorAgent, reporter: RunReporter) -> Iterat
         raise
 
 
-def _publish(reporter: RunReporter, traded: _Traded) -> None:
-    """Compare the run history with the bars, and put the closing report where a person looks."""
-    if not traded.runs_made:
-        return
-    summary = traded.summary
-    sentences = []
-    for part, made in traded.runs_made.items():
-        record = reporter.compare_runs(part, made)
-        sentences.append(f"- `{part.strip()}`: {record.sentence()}")
-        if record.gap != 0:
-            get_run_logger().warning("session_id=%s %s", summary.session_id, record.sentence())
-    history = "\n".join(["## Run history", "", *sentences])
-    reporter.finish(_artifact_key(summary.session_id), f"{traded.report}\n{history}\n")
-
-
-def _artifact_key(session_id: str) -> str:
-    """The session's name in the letters that an artifact's key may have."""
-    return re.sub(r"[^a-z0-9]+", "-", f"session-{session_id}".lower()).strip("-")
+def _patience_seconds() -> float:
+    return _PATIENCE_SECONDS if runtime.deployment.id else _A_PERSONS_PATIENCE_SECONDS

@@ -492,7 +492,10 @@ class OrchestratorAgent:
         """Write the session's end and let the observers finish; returns what it came to."""
         self._ports.ledger.close_session(self.session_id, state, self._ports.wall.now(), reason)
         self._lease.give_back()
-        self.loop.announce_stop({"state": state, "reason": reason})
+        account = self.pnl_tracker.get_portfolio_state()
+        self.loop.announce_stop(
+            {"state": state, "reason": reason, "portfolio": account, "halted": self.loop.gate.halted}
+        )
         self._leave_observers()
         return self.summary()
 
