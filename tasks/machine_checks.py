@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -22,6 +21,7 @@ from storage.left_running import LeftRunning, sessions_left_running
 from storage.store import open_store
 from tasks.clock_checks import Stopwatch, clock_checks
 from tasks.file_checks import file_checks
+from tasks.prefect_address import prefect_address
 from tasks.server_checks import AnsweringServer, open_server, port_check, server_checks
 from trading.calendar import TradingCalendar
 from trading.checks import Check, bad, ok, warn
@@ -171,21 +171,6 @@ def _disk(path: Path) -> Check:
     if free < _LITTLE_ROOM:
         return warn("disk", found, "A session takes about 50 MB with its run history; make room in time.")
     return ok("disk", found)
-
-
-def prefect_address() -> str | None:
-    """The API that Prefect would use: of the environment, else of its active profile."""
-    named = os.environ.get("PREFECT_API_URL")
-    if named:
-        return named
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    try:
-        profiles = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
-        active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
-        found = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return str(found) if found else None
 
 
 def _zones(settings: Settings) -> Check:

@@ -97,7 +97,7 @@ class KeptProcess:
             self._failures = 1 if lived > _LIVED_SECONDS else self._failures + 1
             how = f"The {self.name} ended with {self._how()} after {lived:.0f} s"
             if self._failures >= FAILURES_IN_A_ROW:
-                raise StackFailed(f"{how}, for the {self._failures}rd time in a row. {self.last_words()}")
+                raise StackFailed(f"{how}, for the third time in a row. {self.last_words()}")
             pause = _FIRST_PAUSE_SECONDS * 4 ** (self._failures - 1)
             self._again_at = time.monotonic() + pause
             self._say(f"{how}; it is started again in {pause:g} s. {self.last_words()}")

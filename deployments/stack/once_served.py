@@ -48,6 +48,9 @@ def main(words: Sequence[str]) -> None:
         sys.exit(run(arguments))
     from prefect.cli import app
 
+    from deployments.stack.patient_worker import never_give_up
+
+    never_give_up()
     app()
 
 

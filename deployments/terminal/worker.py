@@ -12,7 +12,7 @@ from deployments.stack.worker import guard_worker
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import failures_told
 from deployments.terminal.up import say
-from tasks.machine_checks import prefect_address
+from tasks.prefect_address import prefect_address
 from trading.errors import ConfigurationError
 
 

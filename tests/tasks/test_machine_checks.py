@@ -16,7 +16,8 @@ import pytest
 
 from storage.store import open_store
 from tasks.composition import assemble
-from tasks.machine_checks import machine_checks, prefect_address
+from tasks.machine_checks import machine_checks
+from tasks.prefect_address import prefect_address
 from trading.checks import Check, CheckState
 from trading.settings import Settings
 

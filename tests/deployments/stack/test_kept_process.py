@@ -1,0 +1,90 @@
+"""A child that dies is started again, and given up after three times in a row; its end is waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deployments.stack.kept_process import KeptProcess, StackFailed
+
+HOUSE = Path(__file__).parents[3]
+UP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print('up', flush=True); signal.pause()"
+
+
+def kept(folder: Path, program: str, said: list[str]) -> KeptProcess:
+    return KeptProcess("child", [sys.executable, "-c", program], os.environ, folder, folder / "child.log", said.append)
+
+
+def wait_until_it_says_so(log: Path, times: int = 1) -> None:
+    deadline = time.monotonic() + 30
+    while not log.exists() or log.read_text().count("up") < times:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def look_for_long(child: KeptProcess) -> None:
+    for _ in range(600):
+        child.look()
+        time.sleep(0.05)
+
+
+def test_one_that_was_killed_is_started_again_and_that_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = kept(tmp_path, UP, said)
+    child.start()
+    wait_until_it_says_so(tmp_path / "child.log")
+    first = child.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while not child.look() or child.pid == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    wait_until_it_says_so(tmp_path / "child.log", 2)
+    assert child.stop(30, lambda: False)
+    assert child.exit_code == 0
+    assert len(said) == 1
+    assert "signal 9" in said[0]
+
+
+def test_one_that_does_not_stay_up_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = kept(tmp_path, "print('there is no bread'); raise SystemExit(3)", said)
+    child.start()
+    with pytest.raises(StackFailed, match=r"code 3 .*third time.*there is no bread"):
+        look_for_long(child)
+    assert len(said) == 2
+
+
+def test_one_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    child = kept(
+        tmp_path,
+        "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile 1: signal.pause()",
+        [],
+    )
+    child.start()
+    wait_until_it_says_so(tmp_path / "child.log")
+    assert not child.stop(0.3, lambda: False)
+    assert child.exit_code == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent was killed")
+def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    parent = (
+        "import os, sys, time; from pathlib import Path; from deployments.stack.kept_process import KeptProcess\n"
+        f"child = KeptProcess('child', [sys.executable, '-c', {UP!r}], os.environ, Path('.'), Path({str(tmp_path)!r}) / 'child.log', print)\n"
+        "child.start(); print(child.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, cwd=HOUSE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        wait_until_it_says_so(tmp_path / "child.log")
+        process.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
