@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import skops.io
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
@@ -183,6 +182,8 @@ def test_a_type_that_is_not_trusted_is_named_and_not_made(tmp_path: Path) -> Non
     ],
 )
 def test_trusted_by_skops_is_not_enough(estimator: Any, named: str) -> None:
+    import skops.io  # it looks at all of scikit-learn, and imports torch: not where tests are only collected
+
     fitted = estimator.fit(ROWS, TWO)
     with pytest.raises(PolicyNotFit, match=named):
         load_estimator(skops.io.dumps(fitted))
