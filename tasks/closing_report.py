@@ -8,7 +8,7 @@ from storage.store import Store
 from tasks.dry_run_copies import is_dry_run
 from trading.calendar import TradingHours
 from trading.money import to_cents
-from trading.sessions import Mode, SessionSummary
+from trading.sessions import Mode, SessionState, SessionSummary
 
 _TRADES_SHOWN = 50
 
@@ -18,7 +18,7 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
     synthetic = " (SYNTHETIC prices)" if summary.mode is Mode.SYNTHETIC else ""
     lines = [
         f"# {'Dry run: session' if is_dry_run(store.path) else 'Session'} {summary.session_date.isoformat()}{synthetic}",
-        f"`{summary.session_id}` ended **{summary.state}**{f': {summary.reason}' if summary.reason else ''}.",
+        f"`{summary.session_id}` {_ended(summary)} **{summary.state}**{f': {summary.reason}' if summary.reason else ''}.",
         *[f"- **{note}**" for note in summary.notes],
         *_table(
             ("bars", "decisions", "orders", "fills", "realized P&L", "unrealized P&L", "commissions", "equity"),
@@ -72,6 +72,10 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
         ),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _ended(summary: SessionSummary) -> str:
+    return "is" if summary.state is SessionState.RUNNING else "ended"
 
 
 def _undecided(store: Store, summary: SessionSummary) -> list[str]:
