@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from prefect import runtime
-from prefect.events import emit_event
 
+from tasks.prefect_events import emit_about_session
 from trading.decisions import RiskCheck
 from trading.risk_events import RiskEvent, RiskEventKind
 
@@ -21,17 +21,7 @@ def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
     in none.
     """
     run = flow_run_id or runtime.flow_run.id
-    related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}] if run else []
-    emit_event(
-        event=f"openbell.risk.{event.kind}",
-        resource={
-            "prefect.resource.id": f"openbell.session.{event.session_id}",
-            "prefect.resource.name": event.session_id,
-            **_labels(event),
-        },
-        related=related,
-        payload=payload_of(event),
-    )
+    emit_about_session(f"openbell.risk.{event.kind}", event.session_id, payload_of(event), run, labels_of(event))
 
 
 def payload_of(event: RiskEvent) -> dict[str, Any]:
@@ -46,7 +36,7 @@ def payload_of(event: RiskEvent) -> dict[str, Any]:
     }
 
 
-def _labels(event: RiskEvent) -> dict[str, str]:
+def labels_of(event: RiskEvent) -> dict[str, str]:
     """Of an episode of the broker's line: which, and whether it stands. Automations can tell labels apart, and no payloads."""
     if event.kind is not RiskEventKind.BROKER_LINE:
         return {}

@@ -16,9 +16,10 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.events import Event, emit_event
+from prefect.events import Event
 
-from tasks.risk_events import payload_of
+from tasks.prefect_events import emit_about_session
+from tasks.risk_events import labels_of, payload_of
 from trading.differences import Discrepancy, Reconciliation
 from trading.errors import AppointmentMissed, ClosedDay, OpenbellError, RefusedToTrade
 from trading.hooks import Happening, HookEvent
@@ -145,27 +146,21 @@ class SessionEvents:
         message = str(error) if isinstance(error, OpenbellError) else f"{type(error).__name__}: {error}".rstrip(": ")
         self.tell(f"openbell.session.{news}", message, {"error": type(error).__name__}, remedy)
 
-    def tell(self, name: str, message: str, facts: Mapping[str, Any], remedy: str = "") -> None:
+    def tell(
+        self,
+        name: str,
+        message: str,
+        facts: Mapping[str, Any],
+        remedy: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
         """Emit one event about the session."""
         payload = {"message": message, "remedy": remedy, "session_id": self._subject, **facts}
         with self._lock:
             self._told[name] += 1
             if self._told[name] > MOST_OF_A_NAME:
                 return
-            event = emit_event(
-                event=name,
-                resource={
-                    "prefect.resource.id": f"openbell.session.{self._subject}",
-                    "prefect.resource.name": self._subject,
-                },
-                related=[
-                    {
-                        "prefect.resource.id": f"prefect.flow-run.{self._flow_run_id}",
-                        "prefect.resource.role": "flow-run",
-                    }
-                ],
-                payload=payload,
-            )
+            event = emit_about_session(name, self._subject, payload, str(self._flow_run_id), labels)
             if event is not None:
                 self._sent[event.id] = event
 
@@ -198,7 +193,8 @@ class SessionEvents:
 
     def _risk(self, event: RiskEvent) -> None:
         payload = payload_of(event)
-        self.tell(f"openbell.risk.{event.kind}", event.message, payload, str(payload.get("remedy", "")))
+        remedy = str(payload.get("remedy", ""))
+        self.tell(f"openbell.risk.{event.kind}", event.message, payload, remedy, labels_of(event))
 
     def _filled(self, happening: Happening) -> None:
         fill: Fill = happening.facts["fill"]
