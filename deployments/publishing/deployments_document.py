@@ -1,7 +1,4 @@
-"""prefect.yaml as `prefect deploy` reads it: templates of environment variables, variables and blocks filled in.
-
-Pull steps keep their templates: they are filled in where a run starts.
-"""
+"""prefect.yaml as `prefect deploy` reads it: templates of environment variables, variables and blocks filled in."""
 
 import asyncio
 import os
@@ -27,7 +24,8 @@ def read_deployments_document(file: Path, environment: Mapping[str, str]) -> dic
     if not isinstance(document, dict) or not isinstance(document.get("deployments"), list):
         raise ConfigurationError(f"{file} lists no deployments. Mend it.")
     with _environment_with(environment):
-        return {**document, "deployments": [_filled(one) for one in document["deployments"]]}
+        filled = [_filled(one) for one in document["deployments"]]
+        return {**document, "pull": _known_here(document.get("pull") or []), "deployments": filled}
 
 
 @contextmanager
@@ -46,15 +44,18 @@ def _environment_with(more: Mapping[str, str]) -> Iterator[None]:
 
 
 def _filled(said: dict[str, Any]) -> dict[str, Any]:
-    # Templates of a trigger's parameters speak of the event, and pull steps of the place where a run starts.
-    late: dict[str, Any] = {key: said[key] for key in ("triggers", "pull") if key in said}
+    # A trigger's parameters speak of the event that fired it, and pull steps are taken where a run starts: what is not known
+    # here may be known there. Of everything else what is not set is left out, and the worker's own environment counts.
+    late = _known_here({key: said[key] for key in ("triggers", "pull") if key in said})
     early: Any = {key: value for key, value in said.items() if key not in late}
     if "{{ prefect." in str(early):
         early = asyncio.run(_from_the_server(early))
-    # What is not set anywhere is left out, and the worker's own environment counts.
-    early = apply_values(early, dict(os.environ), remove_notset=False)
-    filled: dict[str, Any] = apply_values(early, {}, skip_prefixes=["ctx."])
+    filled: dict[str, Any] = apply_values(_known_here(early), {}, skip_prefixes=["ctx."])
     return {**filled, **late}
+
+
+def _known_here(said: Any) -> Any:
+    return apply_values(said, dict(os.environ), remove_notset=False)
 
 
 async def _from_the_server(said: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from deployments.publishing.deployments_document import read_deployments_documen
 from deployments.publishing.house import HOME, VERSION, deployments_file, home_and_settings, version
 from deployments.publishing.planned import PlannedDeployment, plan, planned_of
 from deployments.publishing.server import make_work_pool, server
-from deployments.publishing.writing import Written, write
+from deployments.publishing.writing import Written, remove, write
 from trading.errors import ConfigurationError
 from trading.settings import Settings, read_settings
 from trading.strategies import refuse_what_is_shared, strategies_of
@@ -98,7 +98,7 @@ def _write_all(
     for name in sorted(there.keys() - became.keys()):
         became[name] = Written.REMOVED if prune else Written.LEFT
         if prune:
-            client.delete_deployment(there[name].id)
+            remove(client, there[name])
     stands = _ours(client)
     return tuple(_published(name, how, stands.get(name)) for name, how in became.items())
 

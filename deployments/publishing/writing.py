@@ -52,6 +52,14 @@ def write(client: SyncPrefectClient, wanted: PlannedDeployment, there: Deploymen
     return Written.CHANGED if any(changes) else Written.UNCHANGED
 
 
+def remove(client: SyncPrefectClient, there: DeploymentResponse) -> None:
+    """Take a deployment away, with what would start it."""
+    for one in client.read_resource_related_automations(f"prefect.deployment.{there.id}"):
+        if one.description == MADE_HERE:
+            client.delete_automation(one.id)
+    client.delete_deployment(there.id)
+
+
 def _said(wanted: PlannedDeployment) -> dict[str, Any]:
     """What the server is told, in JSON's words, so that it can be compared with what the server tells."""
     said: dict[str, Any] = {
