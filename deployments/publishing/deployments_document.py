@@ -45,7 +45,7 @@ def _environment_with(more: Mapping[str, str]) -> Iterator[None]:
 
 def _filled(said: dict[str, Any]) -> dict[str, Any]:
     # A trigger's parameters speak of the event that fired it, and pull steps are taken where a run starts: what is not known
-    # here may be known there. Of everything else what is not set is left out, and the worker's own environment counts.
+    # here may be known there. Environment variables are known here: one that is not set is empty.
     late = _known_here({key: said[key] for key in ("triggers", "pull") if key in said})
     early: Any = {key: value for key, value in said.items() if key not in late}
     if "{{ prefect." in str(early):
