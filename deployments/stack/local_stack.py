@@ -25,7 +25,7 @@ from tasks.port_holder import port_holder
 from trading.errors import ConfigurationError
 
 _PATIENT = ("-m", "deployments.stack.once_served", "openbell")
-_START_SECONDS = 180.0
+_START_SECONDS = 300.0
 _SERVER_STOP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 _LATER_PORTS = 10

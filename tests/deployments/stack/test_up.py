@@ -180,7 +180,7 @@ def test_sessions_are_traded_and_the_one_that_runs_at_the_end_ends_in_order(stac
     wait_until(lambda: stack.state_of(done) in ("COMPLETED", "FAILED", "CRASHED"), stack.process)
     assert stack.state_of(done) == "COMPLETED"
     # Its settings named no database: it is in the home, where the run worked.
-    assert ask(stack.home / "openbell.duckdb", "SELECT state FROM sessions").rows == [("COMPLETED",)]
+    assert ask(stack.home / "openbell.duckdb", "SELECT state FROM sessions").rows == (("COMPLETED",),)
     bars = "SELECT count(DISTINCT bar_time) FROM equity"
     wait_until(lambda: stopped.exists() and ask(stopped, bars).rows[0][0] >= 1, stack.process)
     assert stack.state_of(running) == "RUNNING"
