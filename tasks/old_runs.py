@@ -1,12 +1,12 @@
 """Old flow runs on Prefect's server, taken away through its API: for what the server's own vacuum has no rule, or is not told to.
 
-The rule: only runs with the tag ``openbell``, a few at a time with a pause between, so that nobody else waits for the server.
+The rule: only runs with a tag of ours, a few at a time with a pause between, so that nobody else waits for the server.
 """
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -33,18 +33,24 @@ class RunsRemoved:
     artifacts: int = 0
     left: bool = False
     error: str = ""
-    names: list[str] = field(default_factory=list)
 
 
-def remove_old_runs(client: SyncPrefectClient, before: datetime, most: int, dry_run: bool) -> RunsRemoved:
+def remove_old_runs(
+    client: SyncPrefectClient, before: datetime, most: int, dry_run: bool, tag: str = TAG
+) -> RunsRemoved:
     """Delete runs that ended before ``before``, and those that should have begun before and never did; at most ``most``.
 
     With a run go its task runs, states and logs; its artifacts are deleted here, because the API leaves them. With ``dry_run``
     they are only counted. A server that fails ends it: the next night goes on.
     """
     done = RunsRemoved()
-    ended: Mapping[str, Any] = {"state": {"type": {"any_": _ENDED}}, "end_time": {"before_": before.isoformat()}}
+    ended: Mapping[str, Any] = {
+        "tags": {"all_": [tag]},
+        "state": {"type": {"any_": _ENDED}},
+        "end_time": {"before_": before.isoformat()},
+    }
     waiting: Mapping[str, Any] = {
+        "tags": {"all_": [tag]},
         "state": {"type": {"any_": _NEVER_BEGAN}},
         "expected_start_time": {"before_": before.isoformat()},
     }
@@ -55,25 +61,23 @@ def remove_old_runs(client: SyncPrefectClient, before: datetime, most: int, dry_
         for runs in _batches(client, ended, most):
             done.artifacts += _delete(client, runs)
             done.ended += len(runs)
-            done.names += list(runs.values())
         for runs in _batches(client, waiting, most - done.ended):
             done.artifacts += _delete(client, runs)
             done.never_began += len(runs)
-            done.names += list(runs.values())
         done.left = done.ended + done.never_began >= most and bool(_count(client, ended) + _count(client, waiting))
     except API_ERRORS as error:
         done.error = f"{type(error).__name__}: {error}"
     return done
 
 
-def _batches(client: SyncPrefectClient, of: Mapping[str, Any], most: int) -> Iterator[dict[UUID, str]]:
-    """Names by id of the runs that are there still, until there are none or ``most`` were given."""
+def _batches(client: SyncPrefectClient, of: Mapping[str, Any], most: int) -> Iterator[list[UUID]]:
+    """The runs that are there still, until there are none or ``most`` were given."""
     given = 0
     while given < most:
-        body = {"flow_runs": _ours(of), "limit": min(AT_ONCE, most - given), "sort": "START_TIME_ASC"}
+        body = {"flow_runs": dict(of), "limit": min(AT_ONCE, most - given), "sort": "START_TIME_ASC"}
         answer = client.request("POST", "/flow_runs/filter", json=body)
         answer.raise_for_status()
-        runs = {UUID(one["id"]): str(one["name"]) for one in answer.json()}
+        runs = [UUID(one["id"]) for one in answer.json()]
         if not runs:
             return
         yield runs
@@ -81,7 +85,7 @@ def _batches(client: SyncPrefectClient, of: Mapping[str, Any], most: int) -> Ite
         time.sleep(_PAUSE_SECONDS)
 
 
-def _delete(client: SyncPrefectClient, runs: Mapping[UUID, str]) -> int:
+def _delete(client: SyncPrefectClient, runs: Sequence[UUID]) -> int:
     """The artifacts first: they are found by their runs. How many there were. What is gone meanwhile is no fault."""
     count = 0
     for run in runs:
@@ -97,10 +101,6 @@ def _delete(client: SyncPrefectClient, runs: Mapping[UUID, str]) -> int:
 
 
 def _count(client: SyncPrefectClient, of: Mapping[str, Any]) -> int:
-    answer = client.request("POST", "/flow_runs/count", json={"flow_runs": _ours(of)})
+    answer = client.request("POST", "/flow_runs/count", json={"flow_runs": dict(of)})
     answer.raise_for_status()
     return int(answer.json())
-
-
-def _ours(of: Mapping[str, Any]) -> dict[str, Any]:
-    return {**of, "tags": {"all_": [TAG]}}
