@@ -144,6 +144,9 @@ def test_the_page_and_its_api_are_there_and_ask_for_the_password(stack: Stack) -
         assert stranger.post(asked, json={}).status_code == 401
         assert stranger.post(asked, json={}, auth=("operator", "guessed")).status_code == 401
     assert stack.client.post("/deployments/filter", json={}).status_code == 200
+    # Nor may a form of somebody else's page send what is no JSON by its name.
+    form = {"Content-Type": "text/plain"}
+    assert stack.client.post("/deployments/filter", content=b"{}", headers=form).status_code == 422
     # A page of somebody else that is open in the same browser is not let in.
     preflight = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in stack.client.options("/deployments/filter", headers=preflight).headers
