@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,6 +287,36 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     yield start
     for gateway in started:
         gateway.kill()
+
+
+class StridingWall:
+    """Real time of a rehearsal: it stands still until somebody waits, and each wait takes ``stride`` at least.
+
+    ``on_the_way`` is called before each wait.
+    """
+
+    def __init__(self, starts_at: datetime, stride: timedelta = timedelta(minutes=2)) -> None:
+        self._now = starts_at
+        self._stride = stride
+        self.on_the_way: Callable[[datetime], None] = lambda _: None
+
+    def now(self) -> datetime:
+        return self._now
+
+    def jump(self, by: timedelta) -> None:
+        """Somebody sets the clock, or the machine was suspended."""
+        self._now += by
+
+    def wait_until(self, moment: datetime) -> None:
+        self.on_the_way(self._now)
+        if moment > self._now:
+            self._now = max(moment, self._now + self._stride)
+
+
+@pytest.fixture(scope="session")
+def striding_wall() -> type[StridingWall]:
+    """A wall for ``trading.clocks.wall_clock.rehearsing_at``: nothing hangs on how long something takes."""
+    return StridingWall
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ The runs are real ones of a real schedule, made for times in the past; the wall 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,20 +26,6 @@ from trading.sessions import SessionSummary
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 TUESDAY, BLACK_FRIDAY = date(2025, 11, 25), date(2025, 11, 28)
-
-
-class StridingWall:
-    """Real time of a rehearsal: it stands still until somebody waits, and each wait takes two minutes at least."""
-
-    def __init__(self, starts_at: datetime) -> None:
-        self._now = starts_at
-
-    def now(self) -> datetime:
-        return self._now
-
-    def wait_until(self, moment: datetime) -> None:
-        if moment > self._now:
-            self._now = max(moment, self._now + timedelta(minutes=2))
 
 
 def new_york(day: date, clock: str) -> datetime:
@@ -111,11 +97,14 @@ def take_up(client: SyncPrefectClient) -> Callable[[UUID], State[Any]]:
 
 
 def test_after_an_outage_today_is_traded_and_nothing_else(
-    tmp_path: Path, runs_of_schedule: Callable[..., list[UUID]], take_up: Callable[[UUID], State[Any]]
+    tmp_path: Path,
+    runs_of_schedule: Callable[..., list[UUID]],
+    take_up: Callable[[UUID], State[Any]],
+    striding_wall: type,
 ) -> None:
     # Tuesday to Friday; Thursday is Thanksgiving. The worker takes them up in whatever order.
     tuesday, wednesday, thursday, friday = runs_of_schedule({"settings": settings(tmp_path)}, TUESDAY, BLACK_FRIDAY)
-    with rehearsing_at(StridingWall(new_york(BLACK_FRIDAY, "09:20"))):
+    with rehearsing_at(striding_wall(new_york(BLACK_FRIDAY, "09:20"))):
         states = {name: take_up(run) for name, run in
                   {"wednesday": wednesday, "friday": friday, "tuesday": tuesday, "thursday": thursday}.items()}  # fmt: skip
 
@@ -137,12 +126,15 @@ def test_after_an_outage_today_is_traded_and_nothing_else(
 
 
 def test_a_run_that_comes_late_on_its_day_only_reduces_and_stays_like_that(
-    tmp_path: Path, runs_of_schedule: Callable[..., list[UUID]], take_up: Callable[[UUID], State[Any]]
+    tmp_path: Path,
+    runs_of_schedule: Callable[..., list[UUID]],
+    take_up: Callable[[UUID], State[Any]],
+    striding_wall: type,
 ) -> None:
     [friday] = runs_of_schedule({"settings": settings(tmp_path)}, BLACK_FRIDAY, BLACK_FRIDAY)
     heard: list[RiskEvent] = []
     with (
-        rehearsing_at(StridingWall(new_york(BLACK_FRIDAY, "12:05"))),
+        rehearsing_at(striding_wall(new_york(BLACK_FRIDAY, "12:05"))),
         hearing_sessions(heard.append, [RiskEventKind.LATE_START]),
     ):
         state = take_up(friday)
@@ -166,13 +158,14 @@ def test_a_run_that_is_refused_for_its_time_fails_where_somebody_sees_it(
     tmp_path: Path,
     runs_of_schedule: Callable[..., list[UUID]],
     take_up: Callable[[UUID], State[Any]],
+    striding_wall: type,
     clock: str,
     policy: str,
     words: str,
 ) -> None:
     wanted = settings(tmp_path, session={"late_policy": policy, "timeframe": "1min"})
     [friday] = runs_of_schedule({"settings": wanted}, BLACK_FRIDAY, BLACK_FRIDAY)
-    with rehearsing_at(StridingWall(new_york(BLACK_FRIDAY, clock))):
+    with rehearsing_at(striding_wall(new_york(BLACK_FRIDAY, clock))):
         state = take_up(friday)
 
     assert (state.is_failed(), state.name) == (True, "Failed")
@@ -181,7 +174,9 @@ def test_a_run_that_is_refused_for_its_time_fails_where_somebody_sees_it(
 
 
 def test_a_date_in_the_form_is_traded_whenever_the_run_was_scheduled(
-    tmp_path: Path, runs_of_schedule: Callable[..., list[UUID]], take_up: Callable[[UUID], State[Any]]
+    tmp_path: Path,
+    runs_of_schedule: Callable[..., list[UUID]],
+    take_up: Callable[[UUID], State[Any]],
 ) -> None:
     wanted = settings(tmp_path, session={"pace": "max", "timeframe": "1min", "granularity": "chunk"})
     parameters = {"settings": wanted, "session_date": BLACK_FRIDAY.isoformat()}
