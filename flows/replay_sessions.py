@@ -12,7 +12,7 @@ from tasks.replay_page import sentence_of
 from tasks.replay_steps import ReplayProgress, publish_replay, read_replay, replay_chunk
 from tasks.session_replays import replay_answer
 from trading.errors import OpenbellError
-from trading.replay_accounts import PREFIX
+from trading.replay_accounts import PATTERN
 from trading.settings import Settings
 
 _DEFAULTS = Settings()
@@ -30,7 +30,7 @@ def replay_sessions(
     settings: Settings = _DEFAULTS,
     first_date: date | None = None,
     last_date: date | None = None,
-    account: Annotated[str | None, Field(pattern=rf"^{PREFIX}[A-Za-z0-9_\-]{{1,33}}$")] = None,
+    account: Annotated[str | None, Field(pattern=PATTERN)] = None,
 ) -> dict[str, Any] | State[Any]:
     """Trade many sessions over stored bars, by the rules of a session and without its task runs, on a simulated account of its own.
 

@@ -26,7 +26,7 @@ from trading.calendar import TradingCalendar, TradingHours
 from trading.errors import AlreadyTraded, ConfigurationError, DataNotFit
 from trading.history_replay import ReplayOutcome
 from trading.ports import BarSource, Policy
-from trading.replay_accounts import PREFIX, is_replay
+from trading.replay_accounts import PREFIX, may_name_a_replay
 from trading.sessions import Mode
 from trading.settings import FeedKind, Settings
 
@@ -115,9 +115,10 @@ def prepare_replay(
     ``wait_seconds``, and ``AlreadyTraded`` where ``account`` has other sessions.
     """
     settings = under_its_name(_as_replayed(settings), None)
-    if account is not None and not is_replay(account):
+    if account is not None and not may_name_a_replay(account):
         raise ConfigurationError(
-            f"The account of a replay begins with {PREFIX}, so that nobody takes it for one that was traded: name it {PREFIX}{account}."
+            f"A replay cannot be kept as {account!r}: name it {PREFIX}NAME, in letters, digits, _ and -, so that nobody takes it for an "
+            "account that was traded."
         )
     if first is not None and last is not None and last < first:
         raise ConfigurationError(f"{first} to {last} ends before it begins. Give the earlier day first.")

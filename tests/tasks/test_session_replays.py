@@ -137,7 +137,7 @@ def test_an_account_that_is_named_holds_one_replay(settings: Settings) -> None:
     replayed(settings, MONDAY, FRIDAY, account="replay-mine")
     with pytest.raises(AlreadyTraded, match="holds another replay: from 2026-01-05"):
         prepare_replay(settings, date(2026, 1, 6), FRIDAY, account="replay-mine")
-    with pytest.raises(ConfigurationError, match="name it replay-paper"):
+    with pytest.raises(ConfigurationError, match="name it replay-NAME"):
         prepare_replay(settings, account="paper")
 
 
