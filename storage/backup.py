@@ -78,6 +78,8 @@ def write_backup(path: Path, folder: Path, made_at: datetime, copy_accounts: Cop
     ``ConfigurationError`` where ``folder`` cannot be a new one, ``StoreError`` where something cannot be read or written; then
     there is no new folder.
     """
+    if not path.exists():
+        raise StoreError(f"There is no database {path} to back up. Name another file with --db.")
     _require_room_for(folder)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     try:
