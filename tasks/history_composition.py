@@ -42,7 +42,7 @@ def source_to_replay(settings: Settings) -> BarSource | None:
     """Where bars come from besides the database; None: from there. Raises ``DataNotFit`` where there is none to ask."""
     session = settings.session
     if settings.feed.kind is FeedKind.SYNTHETIC:
-        return SyntheticHistory(settings.feed.synthetic, session.exchange, session.timeframe)
+        return SyntheticHistory(settings.feed.synthetic, session.exchange, session.timeframe, WallClock())
     source = file_source(settings)
     if source is None and not settings.store.path.exists():
         raise DataNotFit(

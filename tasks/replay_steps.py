@@ -14,8 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from tasks.replay_page import day_rows, page_of
-from tasks.run_record import API_ERRORS
 from tasks.replay_pictures import pictures_of
+from tasks.run_record import API_ERRORS
 from tasks.session_replays import ReplayChunk, SessionReplay, prepare_replay
 from trading.settings import Settings
 

@@ -4,18 +4,19 @@ from datetime import date, datetime, timedelta
 
 from trading.bars import BarColumns, Timeframe
 from trading.calendar import TradingCalendar
-from trading.clocks.bar_clock import BarClock
 from trading.feeds.synthetic import SyntheticFeed
+from trading.ports import Clock
 from trading.settings import SyntheticSettings
 
 
 class SyntheticHistory:
     """Implements ``trading.ports.BarSource``: every symbol exists, on every session of the exchange."""
 
-    def __init__(self, settings: SyntheticSettings, exchange: str, timeframe: Timeframe) -> None:
+    def __init__(self, settings: SyntheticSettings, exchange: str, timeframe: Timeframe, clock: Clock) -> None:
         self._settings = settings
         self._exchange = exchange
         self._timeframe = timeframe
+        self._clock = clock
 
     @property
     def name(self) -> str:
@@ -35,7 +36,7 @@ class SyntheticHistory:
                 end, start.replace(year=start.year + 1, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
             )
             calendar = TradingCalendar(self._exchange, date(start.year, 7, 1))
-            feed = SyntheticFeed(self._settings, calendar, self._timeframe, BarClock(start))
+            feed = SyntheticFeed(self._settings, calendar, self._timeframe, self._clock)
             bars = bars.joined(feed.history(symbol, start, until))
             start = until
         return bars
