@@ -167,6 +167,8 @@ def _emit(one: Looked) -> None:
             "prefect.resource.id": about,
             "prefect.resource.name": one.session_id or socket.gethostname(),
             "openbell.health.subject": check.subject if check.subject in _ALERTED_BY_NAME else "other",
+            # Alerts are told once in a window for each of these.
+            "openbell.health.check": f"{check.subject} {one.strategy}".strip(),
         },
         related=[
             {"prefect.resource.id": f"prefect.flow-run.{runtime.flow_run.id}", "prefect.resource.role": "flow-run"}

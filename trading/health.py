@@ -22,10 +22,14 @@ LEASE_OVERDUE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One thing that was looked at; ``session_id`` names the session that it is about, empty for the machine."""
+    """One thing that was looked at; ``session_id`` names the session that it is about, empty for the machine.
+
+    ``strategy`` is whose session is missing: each is told of by itself.
+    """
 
     check: Check
     session_id: str = ""
+    strategy: str = ""
 
 
 class SessionSeen(Protocol):
@@ -71,7 +75,8 @@ def missing_sessions(
         yield Looked(ok(subject, f"sessions are expected from {hours.local(due):%H:%M} to the close"))
     else:
         for strategy in expected:
-            yield Looked(_missing(strategy, [one for one in sessions if one.strategy == strategy], hours, now))
+            its_own = [one for one in sessions if one.strategy == strategy]
+            yield Looked(_missing(strategy, its_own, hours, now), strategy=strategy)
 
 
 def _missing(strategy: str, found: Sequence[SessionSeen], hours: TradingHours, now: datetime) -> Check:

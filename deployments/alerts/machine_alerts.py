@@ -1,11 +1,11 @@
 """Alerts about the machine, and about runs that are not sessions."""
 
 from deployments.alerts.alert import Alert
-from deployments.alerts.triggers import RESOURCE, event_of, run_ended
+from deployments.alerts.triggers import HEALTH_CHECK, RESOURCE, event_of, run_ended
 from trading.alert_settings import AlertName
 
-HEALTH_SUBJECT, HEALTH_CHECK = "openbell.health.subject", "openbell.health.check"
-"""Labels of events of the health check: ``other`` where there is no alert of its own, and what was looked at."""
+HEALTH_SUBJECT = "openbell.health.subject"
+"""Label of events of the health check: ``other`` where there is no alert of its own."""
 
 BY_HAND = ("operator", "reconciliation")
 UPKEEP = ("history", "policy", "watch", "maintenance")

@@ -5,6 +5,8 @@ from prefect.events.actions import ChangeFlowRunState
 
 from deployments.alerts.alert import Alert
 from deployments.alerts.triggers import (
+    HEALTH_CHECK,
+    RESOURCE,
     event_of,
     pool_was_left,
     run_became,
@@ -98,7 +100,9 @@ SESSION_ALERTS = (
             "Start the session: in the UI by Quick run of its deployment.",
             _CLOSE,
         ),
-        lambda windows: event_of("openbell.health.session_missing", within=windows.repeat),
+        lambda windows: event_of(
+            "openbell.health.session_missing", within=windows.repeat, for_each=(RESOURCE, HEALTH_CHECK)
+        ),
     ),
     Alert(
         AlertName.NO_HEARTBEAT,

@@ -17,6 +17,8 @@ STATE_TYPE = "prefect.state-type"
 STATE_MESSAGE = "prefect.state-message"
 DEPLOYMENT = "related:deployment:prefect.resource.id"
 RESOURCE = "prefect.resource.id"
+HEALTH_CHECK = "openbell.health.check"
+"""Label of events of the health check: what was looked at, and of which strategy."""
 
 FINAL_STATES = (
     "Completed",
