@@ -50,6 +50,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before anything imports Prefect: no telemetry, and a home of its own so that a person's profile stays untouched.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# On a machine that is busy, what should have come and did not is told late, and not forgotten.
+os.environ["PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER"] = "PT15M"
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="openbell-prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)

@@ -59,6 +59,8 @@ def stack_environment(home: Path, address: StackAddress, mark: str, environment:
         # A page of somebody else that is open in the same browser must not start flows.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(address.origins),
         "PREFECT_SERVER_UI_API_URL": f"{address.ui_url}/api",
+        # What should have come and did not is told also by a server that is busy for minutes: it forgets it after one otherwise.
+        "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "PT15M",
         "PYTHONUNBUFFERED": "1",
         # Where there is none, some libraries would look for it at every start.
         "HOME": str(prefect),
