@@ -1,5 +1,6 @@
 """A backup is enough to go on: ledger and simulated account together."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,9 +35,23 @@ def trade(settings: Settings) -> SessionSummary:
         return desk.agent.run_session()
 
 
-def test_a_restored_copy_trades_the_next_day_as_the_original_does(tmp_path: Path) -> None:
-    original = settings_of(tmp_path / "original.duckdb")
-    first = trade(original)
+@pytest.fixture(scope="module")
+def first_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a ledger and its account after a day; tests work on copies."""
+    folder = tmp_path_factory.mktemp("first-day")
+    trade(settings_of(folder / "original.duckdb"))
+    return folder
+
+
+@pytest.fixture
+def original(first_day: Path, tmp_path: Path) -> Settings:
+    for file in first_day.iterdir():
+        shutil.copyfile(file, tmp_path / file.name)
+    return settings_of(tmp_path / "original.duckdb")
+
+
+def test_a_restored_copy_trades_the_next_day_as_the_original_does(original: Settings, tmp_path: Path) -> None:
+    [(first,)] = ask(original.store.path, "SELECT session_date FROM sessions").rows
     assert ask(original.store.path, "SELECT count(*) FROM positions").rows != ((0,),)
     backup = back_up(original, None, NOW)
     assert backup.folder == tmp_path / "backups" / "original-20261127T020000Z"
@@ -48,7 +63,7 @@ def test_a_restored_copy_trades_the_next_day_as_the_original_does(tmp_path: Path
     assert done.accounts == {"synthetic": tmp_path / "elsewhere" / "restored.synthetic.sqlite"}
 
     there, here = trade(original), trade(copy)
-    assert there.session_date > first.session_date
+    assert there.session_date > first
     assert there.fills > 0
     assert (here.session_date, here.fills, here.realized_pnl, here.unrealized_pnl, here.equity, here.discrepancies) == (
         there.session_date,
@@ -62,9 +77,8 @@ def test_a_restored_copy_trades_the_next_day_as_the_original_does(tmp_path: Path
         assert ask(copy.store.path, f"FROM {table}").rows == ask(original.store.path, f"FROM {table}").rows
 
 
-def test_an_account_is_found_where_the_settings_name_it(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path / "original.duckdb")
-    trade(settings)
+def test_an_account_is_found_where_the_settings_name_it(original: Settings, tmp_path: Path) -> None:
+    settings = original
     other = tmp_path / "another.sqlite"
     named = settings.model_copy(
         update={
@@ -79,9 +93,8 @@ def test_an_account_is_found_where_the_settings_name_it(tmp_path: Path) -> None:
     assert list(back_up(named, tmp_path / "two", NOW).manifest.accounts) == []
 
 
-def test_an_account_that_is_there_is_not_written_over(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path / "original.duckdb")
-    trade(settings)
+def test_an_account_that_is_there_is_not_written_over(original: Settings, tmp_path: Path) -> None:
+    settings = original
     backup = back_up(settings, None, NOW)
     account = tmp_path / "restored.synthetic.sqlite"
     account.write_bytes(b"precious")
