@@ -6,7 +6,7 @@ from deployments.terminal.answer import aside
 from trading.calendar import TradingHours
 from trading.risk_events import RiskEvent, RiskEventKind
 
-ALERTS = (RiskEventKind.BROKER_LINE, RiskEventKind.ALARM)
+ALERTS = (RiskEventKind.BROKER_LINE, RiskEventKind.ALARM, RiskEventKind.LATE_START)
 
 
 class AlertLines:

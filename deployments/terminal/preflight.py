@@ -52,6 +52,8 @@ def check_before_start(
             desk.agent.open_session()
             completed = desk.agent.summary()
         else:
-            desk.agent.standing_halts(found if found is not None and found.last_bar_time is not None else None)
+            going_on = found if found is not None and found.last_bar_time is not None else None
+            desk.agent.standing_halts(going_on)
+            desk.agent.require_welcome(going_on)
         resumed = found is not None and found.last_bar_time is not None
         return Preflight(named, desk.store.path, desk.agent.session_id, desk.hours, resumed, completed)
