@@ -1,7 +1,7 @@
 """The flow that trades one session, from the opening bell to the close."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -10,10 +10,11 @@ from uuid import UUID
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from storage.session_curves import session_curves
 from tasks.appointment import wanted_by_schedule
+from tasks.cancelled_run import Cancellation, undisturbed_by_signals
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
@@ -21,7 +22,8 @@ from tasks.run_record import API_ERRORS, RunReporter, reporting
 from tasks.session_events import SessionEvents, telling
 from tasks.session_publishing import TradedSession, publish_session
 from tasks.session_steps import (
-    Chunk,
+    NewBar,
+    Sealed,
     assess,
     bar_label,
     decide,
@@ -36,7 +38,7 @@ from tasks.session_steps import (
     trade_chunk,
     validate_bars,
 )
-from trading.errors import AppointmentMissed, ClosedDay, OpenbellError
+from trading.errors import AppointmentMissed, ClosedDay, OpenbellError, StoppedEarly
 from trading.hooks import HookEvent
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionState, SessionSummary
@@ -79,12 +81,13 @@ def trading_session(
             elsewhere the next one of a synthetic market, or the newest of recorded bars, or today's with live ones.
         dry_run: Do everything but send, on a copy of the ledger that is made anew: orders end as REJECTED.
     """
-    events = SessionEvents(UUID(str(runtime.flow_run.id)), settings.strategy)
+    events, cancellation = SessionEvents(UUID(str(runtime.flow_run.id)), settings.strategy), None
     try:
         with reporting(UUID(str(runtime.flow_run.id))) as reporter:
+            cancellation = Cancellation(reporter.ask_whether_cancelled)
             scheduled_at = wanted_by_schedule()
             with telling(events), assemble(settings, session_date, dry_run=dry_run, scheduled_at=scheduled_at) as desk:
-                traded = _trade(desk, reporter, events)
+                traded = _trade(desk, reporter, events, cancellation)
             # The database is free again while the run history settles.
             events.completed(traded.summary)
             publish_session(reporter, events, traded, _patience_seconds())
@@ -95,6 +98,11 @@ def trading_session(
         return Completed(name="ClosedDay", message=str(closed), data=closed)
     except OpenbellError as error:
         return Failed(message=str(error), data=error)
+    except TerminationSignal:
+        if cancellation is None or not cancellation.ended_here:
+            raise
+        stopped = StoppedEarly("The session was stopped, as its run was cancelled in Prefect.")
+        return Cancelled(message=str(stopped), data=stopped)
 
 
 def run(settings: Settings, session_date: date | None, dry_run: bool = False) -> SessionSummary:
@@ -119,7 +127,7 @@ def run(settings: Settings, session_date: date | None, dry_run: bool = False) ->
     return result
 
 
-def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents) -> TradedSession:
+def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents, cancellation: Cancellation) -> TradedSession:
     agent, session = desk.agent, desk.agent.settings.session
     events.follow(agent)
     record = open_session(agent)
@@ -130,7 +138,7 @@ def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents) -> TradedSe
     plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
     agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
     agent.register_hook(HookEvent.TRADING_STOPPED, reporter.ended)
-    with _closing_in_order(agent, reporter):
+    with _closing_in_order(agent, reporter), cancellation:
         agent.load_warmup_or_refuse(lambda: load_warmup(agent))
         validate_bars(agent)
         agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
@@ -151,12 +159,12 @@ def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:
         return _trade_chunks(agent, moments, plan.bars_per_task)
     traded = 0
     for moment, findings in moments:
-        label = bar_label(agent, moment.bar_time)
+        label, bar = bar_label(agent, moment.bar_time), Sealed((moment, findings))
         reconcile_if_due(agent, moment.bar_time)
         if plan.granularity is Granularity.STAGE:
-            route(agent, assess(agent, decide(agent, moment, findings, label), label), label)
+            route(agent, assess(agent, decide(agent, bar, label), label), label)
         else:
-            trade_bar(agent, moment, findings, label)
+            trade_bar(agent, bar, label)
         traded += 1
     return traded
 
@@ -164,7 +172,7 @@ def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:
 def _trade_chunks(agent: OrchestratorAgent, moments: Iterator[Any], bars_per_task: int) -> int:
     traded = 0
     for first in moments:
-        chunk = Chunk(itertools.chain([first], itertools.islice(moments, bars_per_task - 1)))
+        chunk: Sealed[Iterable[NewBar]] = Sealed(itertools.chain([first], itertools.islice(moments, bars_per_task - 1)))
         traded += trade_chunk(agent, chunk, bar_label(agent, first[0].bar_time))
     return traded
 
@@ -175,9 +183,12 @@ def _closing_in_order(agent: OrchestratorAgent, reporter: RunReporter) -> Iterat
     try:
         yield
     except BaseException as error:
-        if isinstance(error, TerminationSignal) and reporter.was_cancelled():
-            agent.stop_for_good("the session's run was cancelled in Prefect", agent.settings.stopping.flatten_on_cancel)
-        agent.abandon_session(error, "stopped from outside" if isinstance(error, TerminationSignal) else str(error))
+        with undisturbed_by_signals():
+            if isinstance(error, TerminationSignal) and reporter.was_cancelled():
+                agent.stop_for_good(
+                    "the session's run was cancelled in Prefect", agent.settings.stopping.flatten_on_cancel
+                )
+            agent.abandon_session(error, "stopped from outside" if isinstance(error, TerminationSignal) else str(error))
         raise
 
 

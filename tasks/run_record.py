@@ -181,11 +181,15 @@ class RunReporter:
     def was_cancelled(self) -> bool:
         """Whether a person cancelled the run; no where the API does not say: then it was ended in some other way."""
         try:
-            with _trying_once():
-                state = self._client.read_flow_run(self.flow_run_id).state
+            return self.ask_whether_cancelled()
         except API_ERRORS as error:
             _log.warning("not known whether the run was cancelled flow_run_id=%s error=%s", self.flow_run_id, error)
             return False
+
+    def ask_whether_cancelled(self) -> bool:
+        """Whether a person cancelled the run. Raises what the client raises when the API does not say."""
+        with _trying_once():
+            state = self._client.read_flow_run(self.flow_run_id).state
         return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from prefect._internal import observers
 from prefect.workers import base
 
 from deployments.stack.patient_worker import never_give_up, patient
@@ -33,9 +34,13 @@ def test_a_server_that_is_away_ends_no_worker(is_patient: bool, attempts: int) -
 
 
 def test_the_installed_worker_uses_the_loop_that_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "critical_service_loop", getattr(base, "critical_service_loop"))  # noqa: B009
+    for module in (base, observers):
+        monkeypatch.setattr(module, "critical_service_loop", getattr(module, "critical_service_loop"))  # noqa: B009
     never_give_up()
     once = getattr(base, "critical_service_loop")  # noqa: B009
     never_give_up()
     assert getattr(base, "critical_service_loop") is once  # noqa: B009
     assert "critical_service_loop" in base.BaseWorker.start.__code__.co_names
+    # Three failures in a row, and what looks for cancelled runs would be over too.
+    assert hasattr(getattr(observers, "critical_service_loop"), "__wrapped__")  # noqa: B009
+    assert "critical_service_loop" in observers.FlowRunCancellingObserver._start_polling_task.__code__.co_names
