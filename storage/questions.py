@@ -105,13 +105,14 @@ def sessions_on(store: Store, day: date) -> list[SessionRecord]:
 
 
 def standing_halts(store: Store, at: datetime) -> list[Halt]:
-    """Every halt that stands at ``at``, oldest first."""
+    """Every halt that stands at ``at``, oldest first; not those of replays, which halt nobody."""
     found = store.connection.rows(
         f"""
         SELECT {HALT_COLUMNS} FROM halts
-        WHERE cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?) ORDER BY halted_at, scope, rule
+        WHERE cleared_at IS NULL AND (expires_at IS NULL OR expires_at > ?) AND NOT starts_with(scope, ?)
+        ORDER BY halted_at, scope, rule
         """,
-        [at],
+        [at, f"account:{PREFIX}"],
     )
     return [halt_of(row) for row in found]
 

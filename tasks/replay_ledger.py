@@ -1,11 +1,12 @@
 """Where a replay of sessions writes: what the ledger has of it already is compared, what is new is written whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from storage.replayed_sessions import SessionFigures
 from tasks.free_database import open_when_free
+from trading.decisions import Halt
 from trading.errors import AlreadyTraded
 from trading.money import from_micros
 from trading.ports import LedgerEntries, ReplayLedger
@@ -23,8 +24,15 @@ class WritesWhenFree:
     def commit_replay(self, sessions: Sequence[SessionRecord], entries: LedgerEntries) -> None:
         """Write the sessions in one transaction; raises ``SessionHeld`` where somebody holds the database."""
         what = f"The replay stops before {sessions[0].session_date}, and what it wrote before is kept; run it again to go on"
+        apart = replace(entries, halts=[_of_the_replay_alone(halt, sessions[0].account) for halt in entries.halts])
         with open_when_free(self.path, self.wait_seconds, what) as store:
-            store.ledger.commit_replay(sessions, entries)
+            store.ledger.commit_replay(sessions, apart)
+
+
+def _of_the_replay_alone(halt: Halt, account: str) -> Halt:
+    """A halt of a symbol or a strategy would hold up sessions of the same day that somebody trades later."""
+    own = f"account:{account}"
+    return halt if halt.scope == own else replace(halt, scope=f"{own} {halt.scope}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from storage.policy_sessions import paper_record
-from storage.questions import accounts_of, ask
+from storage.questions import accounts_of, ask, standing_halts
 from storage.store import open_store
 from tasks.session_replays import SessionReplay, prepare_replay, replay_answer
 from trading.bars import BarColumns, Timeframe
@@ -191,6 +191,16 @@ def test_nobody_takes_a_replay_for_trading(settings: Settings) -> None:
         assert accounts_of(store) == []
         before = store.connection.rows("SELECT min(started_at) - INTERVAL 10 YEAR FROM sessions")[0][0]
         assert paper_record(store.connection, answer["policy"], before).sessions == 0
+
+
+def test_what_halts_a_replay_halts_nobody_else(settings: Settings) -> None:
+    limit = settings.risk.model_copy(update={"max_symbol_loss": Decimal("1")})
+    answer = replayed(settings.model_copy(update={"risk": limit}), MONDAY, FRIDAY)
+    halts = ask(settings.store.path, "SELECT scope, halted_at FROM halts").rows
+    assert {scope for scope, _ in halts} == {f"account:{answer['account']} symbol:SPY"}
+    with open_store(settings.store.path, read_only=True) as store:
+        assert standing_halts(store, halts[0][1]) == []
+        assert store.ledger.active_halts("paper", "sma_crossover", ["SPY"], halts[0][1]) == []
 
 
 def test_an_invented_market_is_replayed_over_years_of_calendars(tmp_path: Path) -> None:
