@@ -77,6 +77,8 @@ GROUPS = {
 }
 LONGEST = (
     *GROUPS,
+    "tests/deployments/stack/test_up.py",
+    "tests/deployments/stack/test_postgres.py",
     "tests/trading/test_history_replay.py",
     "tests/rehearsals/",
     "tests/crash/",
