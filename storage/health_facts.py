@@ -16,6 +16,7 @@ from storage.visit import read_from
 from trading.bars import Timeframe
 from trading.decisions import Halt
 from trading.leases import Runner
+from trading.replay_accounts import PREFIX
 
 _REMEMBERED = timedelta(days=7)
 """Sessions that were killed longer ago are history."""
@@ -32,6 +33,7 @@ class WatchedSession:
     session_id: str
     strategy: str
     session_date: date
+    mode: str
     state: str
     started_at: datetime
     last_bar_time: datetime | None
@@ -84,14 +86,15 @@ def _asked(store: Store, today: date, now: datetime) -> HealthFacts:
     rows = store.connection.rows
     sessions = rows(
         """
-        SELECT sessions.session_id, strategy, session_date, state, started_at, last_bar_time,
+        SELECT sessions.session_id, strategy, session_date, mode, state, started_at, last_bar_time,
             json_extract_string(settings, '$.session.pace'), json_extract_string(settings, '$.session.timeframe'),
             host, pid, process_started, run, if(released_at IS NULL, expires_at, NULL)
         FROM sessions LEFT JOIN session_leases USING (session_id)
-        WHERE session_date = $1 OR (state = 'RUNNING' AND started_at >= $2)
+        WHERE (session_date = $1 OR (started_at >= $2 AND (state = 'RUNNING' OR mode = 'synthetic')))
+            AND NOT starts_with(account, $3)
         ORDER BY started_at, sessions.session_id
         """,
-        [today, now - _REMEMBERED],
+        [today, now - _REMEMBERED, PREFIX],
     )
     failing = {
         name: (count, reason)
@@ -130,7 +133,7 @@ def _asked(store: Store, today: date, now: datetime) -> HealthFacts:
 
 
 def _session(row: Sequence[object], failures: int, newest_failure: str) -> WatchedSession:
-    name, strategy, day, state, started, last, pace, timeframe, host, pid, process_started, run, expires = row
+    name, strategy, day, mode, state, started, last, pace, timeframe, host, pid, process_started, run, expires = row
     is_gone = pid is not None and is_surely_gone(Runner(str(host), int(str(pid)), str(process_started), str(run)))
     assert isinstance(day, date)
     assert isinstance(started, datetime)
@@ -140,6 +143,7 @@ def _session(row: Sequence[object], failures: int, newest_failure: str) -> Watch
         str(name),
         str(strategy),
         day,
+        str(mode),
         str(state),
         utc(started),
         utc_or_none(last),

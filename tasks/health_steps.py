@@ -74,8 +74,15 @@ def _scheduled(client: SyncPrefectClient, settings: Settings) -> list[str]:
         except ConfigurationError:
             continue  # its run says so
         if theirs.store.path.absolute().resolve() == mine:
-            found.append(theirs.strategy)
+            found.append(_strategy(theirs))
     return sorted(found)
+
+
+def _strategy(settings: Settings) -> str:
+    """The name that the ledger has it under; empty where only the policy's bundle tells, which is not read here."""
+    policy = settings.policy
+    is_known = settings.session.strategy is not None or (policy.bundle is None and policy.stage is None)
+    return settings.strategy if is_known else ""
 
 
 def _zombies(client: SyncPrefectClient) -> list[Looked]:

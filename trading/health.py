@@ -11,6 +11,7 @@ from typing import Protocol
 
 from trading.calendar import TradingHours
 from trading.checks import Check, bad, ok, warn
+from trading.sessions import Mode
 
 STARTED_WITHIN = timedelta(minutes=5)
 """After the open, by when a session has begun."""
@@ -42,6 +43,8 @@ class SessionSeen(Protocol):
     @property
     def session_date(self) -> date: ...
     @property
+    def mode(self) -> str: ...
+    @property
     def state(self) -> str: ...
     @property
     def started_at(self) -> datetime: ...
@@ -66,7 +69,10 @@ class SessionSeen(Protocol):
 def missing_sessions(
     expected: Sequence[str], sessions: Sequence[SessionSeen], hours: TradingHours, now: datetime
 ) -> Iterator[Looked]:
-    """Strategies whose sessions should run by now and have not begun. ``expected`` are those that are scheduled."""
+    """Strategies whose sessions should run by now and have not begun.
+
+    ``expected`` are those that are scheduled; an empty name is a strategy that only its policy's bundle names.
+    """
     subject = "session_missing"
     due = hours.opens_at + STARTED_WITHIN
     if not expected:
@@ -75,31 +81,33 @@ def missing_sessions(
         yield Looked(ok(subject, f"sessions are expected from {hours.local(due):%H:%M} to the close"))
     else:
         for strategy in expected:
-            its_own = [one for one in sessions if one.strategy == strategy]
+            its_own = [one for one in sessions if strategy in (one.strategy, "")]
             yield Looked(_missing(strategy, its_own, hours, now), strategy=strategy)
 
 
 def _missing(strategy: str, found: Sequence[SessionSeen], hours: TradingHours, now: datetime) -> Check:
     subject = "session_missing"
     # A synthetic market has dates of its own; such a session is today's by when it was started.
+    early = hours.opens_at - timedelta(hours=1)
     todays = [
         one
         for one in found
-        if one.session_date == hours.session_date or one.started_at >= hours.opens_at - timedelta(hours=1)
+        if one.session_date == hours.session_date or (one.mode == Mode.SYNTHETIC and one.started_at >= early)
     ]
     traded = [one for one in todays if one.state != "REFUSED"]
     if traded:
         return ok(subject, f"{traded[-1].session_id} is {traded[-1].state}")
+    whose = f" of {strategy}" if strategy else ""
     since = f"the market has been open since {hours.local(hours.opens_at):%H:%M} and it is {hours.local(now):%H:%M}"
     if todays:
         return bad(
             subject,
-            f"the session of {strategy} was refused, {since}",
+            f"the session{whose} was refused today, {since}",
             "Look with `openbell report` why, mend it, and run the session's deployment (Quick run).",
         )
     return bad(
         subject,
-        f"no session of {strategy} has begun today, {since}",
+        f"no session{whose} has begun today, {since}",
         "Look in Prefect whether its run is Late or failed and whether a worker is there, then run the session's deployment (Quick run).",
     )
 

@@ -27,6 +27,7 @@ class Seen:
     session_id: str = "s"
     strategy: str = "trend"
     session_date: date = DAY
+    mode: str = "live"
     state: str = "RUNNING"
     started_at: datetime = OPENED
     last_bar_time: datetime | None = NEWEST_BAR
@@ -56,7 +57,9 @@ def states(looked: "list[Looked]") -> list[str]:
         (at(14, 35), [Seen(strategy="other")], CheckState.BAD),
         (at(14, 35), [Seen(session_date=date(2026, 1, 2), started_at=at(14, 15) - timedelta(days=3))], CheckState.BAD),
         # A synthetic market is at a date of its own; its session was started this morning.
-        (at(14, 35), [Seen(session_date=date(2026, 3, 2))], CheckState.OK),
+        (at(14, 35), [Seen(session_date=date(2026, 3, 2), mode="synthetic")], CheckState.OK),
+        # A recorded day that somebody trades this morning is not today's.
+        (at(14, 35), [Seen(session_date=date(2025, 3, 3), mode="recorded")], CheckState.BAD),
     ],
 )
 def test_a_session_that_is_scheduled_has_begun_five_minutes_after_the_open(
@@ -72,6 +75,9 @@ def test_each_strategy_is_missed_by_its_name_and_none_where_none_is_scheduled() 
     assert states(looked) == ["ok", "bad"]
     assert "no session of two has begun today" in looked[1].check.found
     assert states(list(missing_sessions([], [], HOURS, at(15)))) == ["ok"]
+    # A strategy that only its bundle names: any session is its.
+    assert states(list(missing_sessions([""], [Seen()], HOURS, at(15)))) == ["ok"]
+    assert states(list(missing_sessions([""], [], HOURS, at(15)))) == ["bad"]
 
 
 @pytest.mark.parametrize(
