@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test test-long crash-test rehearsals mutants lint format bench bench-peers rl constraints clean
+.PHONY: help session test test-long crash-test rehearsals machinery mutants lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | test-long | crash-test | rehearsals | mutants | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | test-long | crash-test | rehearsals | machinery | mutants | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -28,7 +28,7 @@ session: $(VENV)/.base
 	@$(BIN)/openbell session
 
 # Hundreds of processes are started: what one of them compiles the others read, also where nothing is to be written usually.
-test test-long crash-test rehearsals: export PYTHONDONTWRITEBYTECODE =
+test test-long crash-test rehearsals machinery: export PYTHONDONTWRITEBYTECODE =
 
 # Three files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
 TESTERS := 3
@@ -48,6 +48,10 @@ crash-test: $(VENV)/.dev
 RUNS := 300
 rehearsals: $(VENV)/.dev
 	$(BIN)/python tests/rehearsals --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
+
+# A whole stack is hurt: every failure of docs/operations.md, those too that take their time (a reboot, a broker that is silent).
+machinery: $(VENV)/.dev
+	OPENBELL_TESTS=long $(BIN)/python -m pytest tests/machinery --durations 30
 
 MUTANTS := .venv-mutants
 
@@ -76,7 +80,7 @@ rl: $(VENV)/.base
 
 # Figures go to .bench/results.json; nothing of this is part of `make test`.
 bench: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/benchmarks/bench_replay.py tests/benchmarks/bench_live_path.py tests/benchmarks/bench_session.py tests/benchmarks/bench_stack.py tests/benchmarks/bench_risk.py tests/benchmarks/bench_durability.py tests/benchmarks/bench_door.py tests/benchmarks/bench_reconciliation.py tests/benchmarks/bench_features.py tests/benchmarks/bench_models.py tests/benchmarks/bench_policies.py tests/benchmarks/bench_environment.py tests/benchmarks/bench_ib_feed.py tests/benchmarks/bench_ib_orders.py
+	$(BIN)/python -m pytest tests/benchmarks/bench_replay.py tests/benchmarks/bench_live_path.py tests/benchmarks/bench_session.py tests/benchmarks/bench_stack.py tests/benchmarks/bench_risk.py tests/benchmarks/bench_durability.py tests/benchmarks/bench_door.py tests/benchmarks/bench_reconciliation.py tests/benchmarks/bench_features.py tests/benchmarks/bench_models.py tests/benchmarks/bench_policies.py tests/benchmarks/bench_environment.py tests/benchmarks/bench_ib_feed.py tests/benchmarks/bench_ib_orders.py tests/benchmarks/bench_upkeep.py
 
 PEERS := .venv-peers
 

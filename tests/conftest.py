@@ -66,10 +66,12 @@ settings.load_profile("openbell")
 settings.register_profile("whole sessions", max_examples=24 if LONG else 8)
 
 
-# One process takes all files of a group: those of the flows share one server and its deployments, in their order, and the
-# others that need a server start it once. What takes longest begins first, so that nothing long is left alone at the end.
+# One process takes all files of a group: those of the flows share one server and its deployments, in their order, those that hurt
+# a stack share that, and the others that need a server start it once. What takes longest begins first, so that nothing long is
+# left alone at the end.
 GROUPS = {
     "tests/flows/": "flows",
+    "tests/machinery/": "machinery",
     "tests/docs/test_documents.py": "served",
     "tests/deployments/terminal/test_session.py": "served",
     "tests/deployments/alerts/": "served",
