@@ -54,7 +54,9 @@ once for each run, `no-worker` once each time that the last worker is gone.
 - They are sent by the Prefect server: when its machine is down, nobody is told. Let something else ask its `/api/health` every minute.
 - A server that was away longer than `no_heartbeat_minutes` takes a session that traded on for dead: the alert says how to tell.
 - A webhook that answers with an error is tried four times in a row, mail three times within five seconds; then the message is lost. The run, the event
-  and the ledger have what it said.
+  and the ledger have what it said. Prefect's server writes the address of a webhook that refused into its log: keep that to yourself.
+- A server that is too busy tells late. `openbell up` and `openbell server` let it remember for 15 minutes what should have come; another server needs
+  `PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER=PT15M`, or forgets after one.
 - Sessions that a person starts with `openbell session` are no runs of a deployment: of their run nobody is told, of their halts, discrepancies and
   alarms everybody is, where a Prefect server is set.
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-SECONDS_AN_ALERT_MAY_TAKE = 90
+SECONDS_AN_ALERT_MAY_TAKE = 240
 
 
 def wait_for(is_so: Callable[[], Any], what: str, seconds: float = SECONDS_AN_ALERT_MAY_TAKE) -> Any:
