@@ -1,7 +1,5 @@
 """The Prefect server as a stack needs it: its version, work pool, worker, deployments, blocks. Asked over HTTP; no Prefect is imported here."""
 
-import base64
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +10,7 @@ from typing import Any
 import httpx
 
 from tasks.port_holder import port_holder
+from tasks.prefect_access import PrefectAccess
 from trading.checks import Check, bad, ok, warn
 from trading.settings import Settings
 
@@ -32,9 +31,7 @@ class AnsweringServer:
 
 def open_server(address: str) -> AnsweringServer | Check:
     """The server at the address, or what is wrong with it."""
-    password = os.environ.get("PREFECT_API_AUTH_STRING") or os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    headers = {"Authorization": f"Basic {base64.b64encode(password.encode()).decode('ascii')}"} if password else {}
-    client = httpx.Client(base_url=address.rstrip("/"), headers=headers, timeout=_API_SECONDS)
+    client = httpx.Client(base_url=address.rstrip("/"), auth=PrefectAccess(address), timeout=_API_SECONDS)
     try:
         answer = client.get("/health")
         answer.raise_for_status()

@@ -3,15 +3,13 @@
 The rule: the server listens to this machine alone. Anything wider needs a password, which comes from the environment.
 """
 
-import base64
 import ipaddress
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.prefect_access import SERVER_PASSWORD
 from trading.errors import ConfigurationError
-
-SERVER_PASSWORD, CLIENT_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +70,3 @@ def check_access(address: StackAddress, environment: Mapping[str, str]) -> None:
             f"--host {address.host} would let everyone who reaches this machine trade. Set {SERVER_PASSWORD}=NAME:PASSWORD in the "
             "environment first, or leave --host out to listen to this machine alone."
         )
-
-
-def authorization(environment: Mapping[str, str]) -> dict[str, str]:
-    """The header that a client sends where the environment has a password; nothing otherwise."""
-    password = environment.get(CLIENT_PASSWORD) or environment.get(SERVER_PASSWORD)
-    if not password:
-        return {}
-    return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode('ascii')}"}

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployments.stack.address import CLIENT_PASSWORD, SERVER_PASSWORD, StackAddress
+from deployments.stack.address import StackAddress
 from deployments.stack.retention import retention_settings
 from deployments.stack.run_processes import STACK_MARK
+from tasks.prefect_access import CLIENT_PASSWORD, SERVER_PASSWORD
 from trading.errors import ConfigurationError
 
 WORK_POOL = "openbell"
@@ -57,6 +58,7 @@ def stack_environment(home: Path, address: StackAddress, mark: str, environment:
     wanted = {
         **_QUIET,
         # A page of somebody else that is open in the same browser must not start flows.
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(address.origins),
         "PREFECT_SERVER_UI_API_URL": f"{address.ui_url}/api",
         # What should have come and did not is told also by a server that is busy for minutes: it forgets it after one otherwise.

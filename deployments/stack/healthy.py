@@ -12,8 +12,8 @@ import sys
 
 import httpx
 
-from deployments.stack.address import authorization
 from deployments.stack.environment import WORK_POOL
+from tasks.prefect_access import PrefectAccess
 
 _SECONDS = 5.0
 
@@ -27,7 +27,7 @@ def is_worker_healthy(api: str, name: str) -> bool:
     """Whether the worker of that name has told the server lately that it is there."""
     found = httpx.post(
         f"{api}/work_pools/{WORK_POOL}/workers/filter",
-        headers=authorization(os.environ),
+        auth=PrefectAccess(api),
         json={"workers": {"status": {"any_": ["ONLINE"]}}},
         timeout=_SECONDS,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from deployments.stack.address import StackAddress, authorization
+from deployments.stack.address import StackAddress
 from deployments.stack.environment import WORK_POOL, make_prefect_home, stack_environment
 from deployments.stack.kept_process import KeptProcess, StackFailed
 from deployments.stack.news import News, Newsroom
@@ -22,6 +22,7 @@ from deployments.stack.one_per_home import StackNote, write_note
 from deployments.stack.run_processes import end_rest, run_processes
 from deployments.stack.worker import RUN_SECONDS, Signals
 from tasks.port_holder import port_holder
+from tasks.prefect_access import PrefectAccess
 from trading.errors import ConfigurationError
 
 _PATIENT = ("-m", "deployments.stack.once_served", "openbell")
@@ -71,7 +72,7 @@ class LocalStack:
         self._plan = plan
         self._mark = secrets.token_hex(8)
         self._environment = stack_environment(plan.home, plan.address, self._mark, environment)
-        self._headers = authorization(self._environment)
+        self._access = PrefectAccess(plan.address.api_url, self._environment)
         self._telling = telling
         logs = make_prefect_home(plan.home, environment) / "logs"
         logs.mkdir(exist_ok=True)
@@ -130,7 +131,7 @@ class LocalStack:
         return code == 0
 
     def _watch(self, signals: Signals) -> None:
-        newsroom = Newsroom(self._plan.address.api_url, self._headers)
+        newsroom = Newsroom(self._plan.address.api_url, self._access)
         try:
             while not signals.is_stopping:
                 self._server.look()
@@ -157,7 +158,7 @@ class LocalStack:
     def _asked(self, path: str) -> bool:
         """Whether the server answers with what was asked for."""
         try:
-            answer = httpx.get(f"{self._plan.address.api_url}{path}", headers=self._headers, timeout=2.0)
+            answer = httpx.get(f"{self._plan.address.api_url}{path}", auth=self._access, timeout=2.0)
         except httpx.HTTPError:
             return False
         return answer.status_code == 200
@@ -166,7 +167,7 @@ class LocalStack:
         try:
             found = httpx.post(
                 f"{self._plan.address.api_url}/work_pools/{WORK_POOL}/workers/filter",
-                headers=self._headers,
+                auth=self._access,
                 json={"workers": {"status": {"any_": ["ONLINE"]}}},
                 timeout=2.0,
             )

@@ -37,8 +37,8 @@ class News:
 class Newsroom:
     """Asks the server for its events, and keeps what was told already."""
 
-    def __init__(self, api_url: str, headers: Mapping[str, str]) -> None:
-        self._client = httpx.Client(base_url=api_url, headers=dict(headers), timeout=_ASK_SECONDS)
+    def __init__(self, api_url: str, access: httpx.Auth) -> None:
+        self._client = httpx.Client(base_url=api_url, auth=access, timeout=_ASK_SECONDS)
         self._since = datetime.now(UTC)
         self._told: dict[str, datetime] = {}
         self._ask_at = 0.0

@@ -7,14 +7,13 @@ The rule: it waits for ever. Whoever started it ends it when the server does not
 """
 
 import importlib
-import os
 import sys
 import time
 from collections.abc import Sequence
 
 import httpx
 
-from deployments.stack.address import authorization
+from tasks.prefect_access import PrefectAccess
 
 POOL_SECONDS = 20.0
 """How long a worker waits for its work pool to be made by the deployments; afterwards it makes one itself."""
@@ -33,7 +32,7 @@ def main(words: Sequence[str]) -> None:
     from prefect.settings import get_current_settings
 
     api = str(get_current_settings().api.url).rstrip("/")
-    with httpx.Client(headers=authorization(os.environ), timeout=2.0) as client:
+    with httpx.Client(auth=PrefectAccess(api), timeout=2.0) as client:
         while not _answers(client, f"{api}/health"):
             time.sleep(_PAUSE_SECONDS)
         if "--pool" in arguments:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from storage.questions import ask
+from tasks.prefect_access import PrefectAccess
 
 MAX_UP_SECONDS = 40.0
 MAX_FIRST_BAR_SECONDS = 25.0
@@ -37,7 +38,8 @@ def test_up_and_a_run_to_its_first_bar(figures: Any, tmp_path: Path) -> None:
         ready, _, _ = select.select([stack.stdout], [], [], SECONDS)
         line = stack.stdout.readline() if ready else ""
         assert line, (tmp_path / "said.log").read_text()
-        with httpx.Client(base_url=json.loads(line)["api"], timeout=30) as client:
+        api = json.loads(line)["api"]
+        with httpx.Client(base_url=api, auth=PrefectAccess(api), timeout=30) as client:
             assert client.get(json.loads(line)["ui"]).status_code == 200
             up = time.monotonic() - began
             first_bar = _seconds_to_first_bar(client, tmp_path / "first.duckdb")

@@ -1,10 +1,8 @@
 """Who may reach a stack: this machine, and others with a password only."""
 
-import base64
-
 import pytest
 
-from deployments.stack.address import StackAddress, authorization, check_access
+from deployments.stack.address import StackAddress, check_access
 from trading.errors import ConfigurationError
 
 
@@ -32,9 +30,3 @@ def test_addresses_are_right_on_any_port_and_in_both_families() -> None:
     # Clients here do not ask "all addresses" but this machine.
     assert StackAddress("0.0.0.0", 4310).api_url == "http://127.0.0.1:4310/api"
     assert StackAddress("127.0.0.1", 4310).origins == ("http://127.0.0.1:4310", "http://localhost:4310")
-
-
-def test_a_client_sends_its_own_password_before_the_servers() -> None:
-    told = {"PREFECT_SERVER_API_AUTH_STRING": "a:1", "PREFECT_API_AUTH_STRING": "b:2"}
-    assert authorization(told) == {"Authorization": f"Basic {base64.b64encode(b'b:2').decode()}"}
-    assert authorization({}) == {}

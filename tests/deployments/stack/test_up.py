@@ -3,11 +3,11 @@
 One stack for all of it, with a password, in another time zone, without a terminal and without HOME.
 """
 
-import base64
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from storage.questions import ask
+from tasks.prefect_access import PrefectAccess
 
 HOUSE = Path(__file__).parents[3]
 PASSWORD = "operator:only-for-this-test"
@@ -119,8 +120,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         line = process.stdout.readline() if ready else ""
         assert line, (home / "said.log").read_text()
         answer = json.loads(line)
-        secret = base64.b64encode(PASSWORD.encode()).decode()
-        with httpx.Client(base_url=answer["api"], headers={"Authorization": f"Basic {secret}"}, timeout=30) as client:
+        access = PrefectAccess(answer["api"], environment)
+        with httpx.Client(base_url=answer["api"], auth=access, timeout=30) as client:
             yield Stack(home, process, answer, client, environment)
     finally:
         if process.poll() is None:
@@ -140,13 +141,13 @@ def test_the_page_and_its_api_are_there_and_ask_for_the_password(stack: Stack) -
         settings = stranger.get(f"{stack.said['ui']}/ui-settings").json()
         assert (settings["api_url"], settings["auth"]) == (stack.said["api"], "BASIC")
         assert stranger.get(f"{stack.said['api']}/health").json() is True
-        asked = f"{stack.said['api']}/deployments/filter"
-        assert stranger.post(asked, json={}).status_code == 401
-        assert stranger.post(asked, json={}, auth=("operator", "guessed")).status_code == 401
+        assert stranger.get(f"{stack.said['api']}/admin/version").status_code == 401
+        assert stranger.get(f"{stack.said['api']}/admin/version", auth=("operator", "guessed")).status_code == 401
     assert stack.client.post("/deployments/filter", json={}).status_code == 200
-    # Nor may a form of somebody else's page send what is no JSON by its name.
-    form = {"Content-Type": "text/plain"}
-    assert stack.client.post("/deployments/filter", content=b"{}", headers=form).status_code == 422
+    # A form on somebody else's page could send as much, with the password that the browser knows: it has no token.
+    asked, form = f"{stack.said['api']}/deployments/filter", {"Content-Type": "text/plain"}
+    name, _, secret = PASSWORD.partition(":")
+    assert httpx.post(asked, content=b"{}", headers=form, auth=(name, secret), timeout=30).status_code == 403
     # A page of somebody else that is open in the same browser is not let in.
     preflight = {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in stack.client.options("/deployments/filter", headers=preflight).headers
@@ -214,3 +215,19 @@ def test_a_host_that_others_reach_is_refused_without_a_password(tmp_path: Path) 
         assert refused.returncode == 2
         assert "PREFECT_SERVER_API_AUTH_STRING" in refused.stderr
     assert not (tmp_path / ".openbell").exists()
+
+
+def test_a_port_that_somebody_has_is_refused_with_who_it_is(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = subprocess.run(
+            command("up", "--port", taken.getsockname()[1]),
+            cwd=tmp_path,
+            env={**os.environ, "OPENBELL_HOME": str(tmp_path), "PYTHONPATH": str(HOUSE)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert refused.returncode == 2
+    assert f"process {os.getpid()}" in refused.stderr
+    assert "--port" in refused.stderr
