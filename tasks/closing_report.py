@@ -6,6 +6,7 @@ from decimal import Decimal
 from storage.questions import discrepancies_of, findings_of, order_counts, rules_that_spoke, trades_of, undecided_of
 from storage.store import Store
 from tasks.dry_run_copies import is_dry_run
+from tasks.overnight import overnight_lines, overnight_of
 from trading.calendar import TradingHours
 from trading.money import to_cents
 from trading.sessions import Mode, SessionState, SessionSummary
@@ -70,8 +71,14 @@ def closing_report(store: Store, hours: TradingHours, summary: SessionSummary) -
             ],
             "Ledger and broker agree.",
         ),
+        *_left(store, summary),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _left(store: Store, summary: SessionSummary) -> list[str]:
+    record = store.ledger.find_session(summary.session_id)
+    return [] if record is None else overnight_lines(overnight_of(store, record))
 
 
 def _ended(summary: SessionSummary) -> str:

@@ -136,7 +136,6 @@ def _pages(store: Store, hours: TradingHours) -> list[SessionPage]:
         summary, left = store.ledger.summary(record.session_id), overnight_of(store, record)
         parts = [
             closing_report(store, hours, summary).rstrip(),
-            "\n\n".join(overnight_lines(left)),
             session_charts(session_curves(store, record.session_id), hours.zone),
         ]
         page = "\n\n".join(part for part in parts if part) + "\n"

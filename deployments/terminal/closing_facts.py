@@ -19,6 +19,7 @@ from storage.questions import (
 )
 from storage.store import Store
 from tasks.dry_run_copies import is_dry_run
+from tasks.overnight import Overnight, overnight_of
 from trading.calendar import TradingCalendar, TradingHours
 from trading.errors import StoreError
 from trading.orders import OrderStatus
@@ -59,6 +60,7 @@ class ClosingFacts:
     rules: tuple[RuleCount, ...]
     findings: tuple[FindingCount, ...]
     discrepancies: tuple[SeenDiscrepancy, ...]
+    overnight: Overnight
     is_dry_run: bool = False
 
     @property
@@ -85,6 +87,7 @@ def closing_facts(store: Store, session_id: str) -> ClosingFacts:
         tuple(rules_that_spoke(store, session_id)),
         tuple(findings_of(store, session_id)),
         tuple(discrepancies_of(store, session_id)),
+        overnight_of(store, record),
         is_dry_run(store.path),
     )
 
@@ -117,4 +120,6 @@ def report_answer(facts: ClosingFacts) -> dict[str, Any]:
         "found_discrepancies": [
             {"stage": seen.stage, "seen_at": seen.seen_at, **asdict(seen.discrepancy)} for seen in facts.discrepancies
         ],
+        "held_overnight": facts.overnight.positions,
+        "unexplained": facts.overnight.unexplained,
     }

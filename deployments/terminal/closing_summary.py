@@ -11,6 +11,7 @@ from rich.text import Text
 from deployments.terminal.answer import screen
 from deployments.terminal.closing_facts import ClosingFacts
 from deployments.terminal.money_text import gain, money, price
+from tasks.overnight import overnight_lines
 from trading.sessions import Mode, SessionState, SessionSummary
 
 _TRADES_SHOWN = 5
@@ -119,6 +120,9 @@ def _sections(facts: ClosingFacts) -> Iterator[tuple[str, RenderableType]]:
             for found in facts.findings
         ]
         yield "What was odd about the bars", _groups(findings)
+    if facts.overnight.positions or facts.overnight.unexplained:
+        lines = overnight_lines(facts.overnight)[1:]
+        yield "Left overnight", Text("\n".join(line.replace("**", "").replace("`", "") for line in lines))
     if facts.discrepancies:
         yield (
             "Ledger and broker disagree",

@@ -8,7 +8,7 @@ from typing import Any
 from storage.store import open_store
 from tasks.composition import assemble
 from trading.sessions import SessionSummary
-from trading.settings import Settings
+from trading.settings import Settings, load_settings
 
 Command = Callable[..., Any]
 
@@ -78,3 +78,16 @@ def test_a_database_that_is_not_there_says_how_to_make_one(openbell: Command, he
     assert outcome.code == 1
     assert "openbell session" in outcome.err
     assert list(here.iterdir()) == []
+
+
+def test_what_is_held_into_the_night_is_told(here: Path, openbell: Command) -> None:
+    (here / "openbell.toml").write_text(
+        '[session]\ntimeframe = "30min"\n[policy]\nname = "buy_and_hold"\n[closing]\nhold_overnight = true\n'
+    )
+    with assemble(load_settings(here / "openbell.toml"), None) as desk:
+        day = desk.agent.run_session().session_date
+    [told] = openbell("report", day, "--json").answer["sessions"]
+    assert told["held_overnight"]["SPY"] > 0
+    assert told["unexplained"] == []
+    said = openbell("report", day).out
+    assert f"Held overnight, as closing.hold_overnight is set: SPY {told['held_overnight']['SPY']}." in said
