@@ -86,3 +86,44 @@ def test_a_lost_lease_stays_lost_after_it_was_given_back(stores: tuple[Store, St
     with pytest.raises(LeaseLost):
         first.require()
     second.give_back()
+
+
+def test_a_clock_that_is_set_forward_costs_its_own_runner_nothing(stores: tuple[Store, Store]) -> None:
+    wall = SetWall()
+    keeper, other = LeaseKeeper(stores[0].ledger, wall), LeaseKeeper(stores[1].ledger, wall)
+    keeper.take(SESSION, ONE)
+    wall.time += timedelta(hours=1)
+    keeper.require()
+    with pytest.raises(SessionHeld):
+        other.take(SESSION, OTHER)
+    keeper.give_back()
+
+
+def test_a_clock_that_is_set_back_leaves_the_session_to_its_runner(stores: tuple[Store, Store]) -> None:
+    wall = SetWall()
+    keeper, other = LeaseKeeper(stores[0].ledger, wall), LeaseKeeper(stores[1].ledger, wall)
+    keeper.take(SESSION, ONE)
+    wall.time -= timedelta(hours=1)
+    keeper.require()
+    with pytest.raises(SessionHeld):
+        other.take(SESSION, OTHER)
+    # What was given back is free at once, whatever the clock says.
+    keeper.give_back()
+    other.take(SESSION, OTHER)
+    other.give_back()
+
+
+def test_one_whose_clock_is_ahead_takes_the_session_over_and_the_first_sends_nothing_more(
+    stores: tuple[Store, Store],
+) -> None:
+    here, ahead = SetWall(), SetWall()
+    ahead.time += 2 * LEASE_LASTS
+    first, second = LeaseKeeper(stores[0].ledger, here), LeaseKeeper(stores[1].ledger, ahead)
+    first.take(SESSION, ONE)
+    second.take(SESSION, OTHER)
+    here.time += LEASE_LASTS
+    with pytest.raises(LeaseLost):
+        first.require()
+    first.give_back()
+    second.require()
+    second.give_back()
