@@ -26,6 +26,7 @@ def settings_for(gateway: Any, folder: Path, **ib: object) -> Settings:
         {
             "broker": {"kind": "ib", "ib": {"port": gateway.port, **ib}},
             "policy": {"name": "buy_and_hold"},
+            "session": {"late_policy": "trade"},
             "store": {"path": folder / "ledger.duckdb"},
         },
         "the test",

@@ -6,7 +6,7 @@ import pytest
 from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
-from trading.clocks.wall_clock import WallClock
+from trading.clocks.wall_clock import WallClock, rehearsing_at, the_wall
 from trading.errors import StoppedEarly
 
 OPEN = datetime(2024, 1, 16, 14, 30, tzinfo=UTC)
@@ -61,6 +61,57 @@ def test_the_wall_is_aware_utc_and_waiting_takes_real_time() -> None:
     assert began.tzinfo is UTC
     clock.wait_until(began + timedelta(milliseconds=30))
     assert clock.now() - began >= timedelta(milliseconds=30)
+
+
+class SetMachine:
+    """A machine whose time somebody sets: ``ahead`` of what really passes."""
+
+    def __init__(self) -> None:
+        self.passed = timedelta()
+        self.ahead = timedelta()
+
+    def sleep(self, seconds: float) -> None:
+        self.passed += timedelta(seconds=seconds)
+
+    def wall(self) -> WallClock:
+        return WallClock(lambda: OPEN + self.passed + self.ahead, lambda: self.passed.total_seconds(), self.sleep)
+
+
+def test_a_wall_that_is_set_forward_is_there_at_once() -> None:
+    machine = SetMachine()
+    clock = machine.wall()
+    machine.ahead = timedelta(hours=1)
+    assert clock.now() == OPEN + timedelta(hours=1)
+    clock.wait_until(OPEN + timedelta(minutes=50))
+    assert machine.passed == timedelta()
+
+
+def test_a_wall_that_is_set_back_goes_on_and_nobody_waits_for_it_to_catch_up() -> None:
+    machine = SetMachine()
+    clock = machine.wall()
+    clock.wait_until(OPEN + timedelta(minutes=10))
+    machine.ahead = -timedelta(hours=1)
+    assert clock.now() == OPEN + timedelta(minutes=10)
+    clock.wait_until(OPEN + timedelta(minutes=15))
+    assert machine.passed == timedelta(minutes=15)
+    assert clock.now() == OPEN + timedelta(minutes=15)
+
+
+def test_a_wall_that_is_corrected_by_less_than_a_second_stands_until_it_is_right() -> None:
+    machine = SetMachine()
+    clock = machine.wall()
+    clock.wait_until(OPEN + timedelta(minutes=10))
+    machine.ahead = -timedelta(milliseconds=500)
+    machine.sleep(0.2)
+    assert clock.now() == OPEN + timedelta(minutes=10)
+    machine.sleep(0.4)
+    assert clock.now() == OPEN + timedelta(minutes=10, milliseconds=100)
+
+
+def test_a_rehearsal_has_a_wall_of_its_own_and_only_inside() -> None:
+    with rehearsing_at(BarClock(OPEN)):
+        assert the_wall().now() == OPEN
+    assert the_wall().now() > OPEN + timedelta(days=365)
 
 
 class TickingWall:

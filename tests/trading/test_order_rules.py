@@ -13,6 +13,7 @@ from trading.order_rules import (
     MaxOrderShares,
     MinOrderNotional,
     NotHalted,
+    OnTime,
     OrdersPerSecond,
     OrdersPerSession,
     PriceCollar,
@@ -32,6 +33,15 @@ def money(**amounts: str | None) -> dict[str, Decimal | None]:
 
 
 # Whether it may be at all
+
+
+@pytest.mark.parametrize("side", Side)
+def test_no_new_risk_in_a_session_that_began_late(allowed, risk_view, side: Side) -> None:
+    assert allowed(OnTime(), side=side) is None
+    objection = OnTime().object_to(risk_view(side=side, late="it begins 30 minutes after the bell"))
+    assert (objection.rule, objection.allowed, objection.reason) == (
+        "late_start", 0, "it begins 30 minutes after the bell",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("side", Side)

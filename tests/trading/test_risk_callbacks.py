@@ -27,6 +27,7 @@ from trading.order_rules import (
     MaxOrderShares,
     MinOrderNotional,
     NotHalted,
+    OnTime,
     OrdersPerSecond,
     OrdersPerSession,
     PriceCollar,
@@ -466,6 +467,7 @@ def test_the_rules_have_the_limits_of_the_settings() -> None:
     assert rules_from(settings) == (
         KnownPrice(),
         NotHalted(),
+        OnTime(),
         EntryWindow(),
         BrokerAwake(),
         ShortSelling(True),
@@ -494,7 +496,7 @@ def test_the_rules_have_the_limits_of_the_settings() -> None:
         ValueAtRisk(Decimal("0.37")),
         ExpectedShortfall(Decimal("0.38")),
     )
-    assert len({rule.name for rule in rules_from(settings)}) == 29
+    assert len({rule.name for rule in rules_from(settings)}) == 30
 
 
 def test_limits_that_were_changed_are_asked_instead_of_the_sessions() -> None:

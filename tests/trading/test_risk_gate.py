@@ -120,6 +120,20 @@ def test_an_exit_that_works_is_not_called_back_before_the_broker_rests() -> None
     assert desk.assess(Action.BUY).cancels == []
 
 
+def test_a_session_that_began_late_opens_nothing_closes_all_and_calls_no_exit_back() -> None:
+    desk = Gate().price()
+    desk.gate.only_reduce("it begins 30 minutes after the bell")
+    assessment = desk.assess(Action.BUY)
+    assert sent(assessment) == []
+    assert reasons(assessment) == [("late_start", Verdict.REFUSED)]
+    holding = Gate({"SPY": 70}).price()
+    holding.gate.only_reduce("it begins 30 minutes after the bell")
+    assert sent(holding.assess(Action.SELL)) == [("SPY", Side.SELL, 70)]
+    selling = holding.router.market_intent("SPY", Side.SELL, 70, Decimal(100), NOW - timedelta(minutes=2), NOW, "main")
+    holding.router.place_order(ApprovedOrder(selling, PreTradeVerdict(70, ())))
+    assert holding.assess(Action.BUY).cancels == []
+
+
 def test_the_commission_of_an_order_is_expected_as_set_whoever_executes_it() -> None:
     expected = {"expected_commission_per_share": "0.02", "expected_commission_minimum": "0.50"}
     desk = Gate(orders=expected, broker={"kind": "ib"}).price()

@@ -6,6 +6,7 @@ The sessions themselves are traded here without Prefect; tests/flows/test_ib_ses
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 
 from storage.questions import ask
 from tasks.composition import assemble
-from trading.errors import StoppedEarly
+from trading.appointments import LateStart
+from trading.errors import StoppedEarly, TooLate
 from trading.risk_events import RiskEvent, RiskEventKind
 from trading.sessions import Mode, SessionState
-from trading.settings import FeedKind, Settings, load_settings
+from trading.settings import FeedKind, LatePolicy, Settings, load_settings
 
 Command = Callable[..., Any]
 Start = Callable[..., Any]
@@ -38,12 +40,10 @@ def last_hour(start_gateway: Start) -> Iterator[Any]:
 
 
 def configured(here: Path, gateway: Any, **broker: object) -> Settings:
-    """The settings file of a session that holds over night and buys on its first bar."""
+    """The settings file of a session that holds over night and buys on its first bar, whenever that is."""
     given = {"port": gateway.port, "account": '"DU1234567"', **broker}
     ib = "\n".join(f"{name} = {value}" for name, value in given.items())
-    text = (
-        f'[broker]\nkind = "ib"\n[broker.ib]\n{ib}\n[policy]\nname = "buy_and_hold"\n[closing]\nhold_overnight = true\n'
-    )
+    text = f'[broker]\nkind = "ib"\n[broker.ib]\n{ib}\n[policy]\nname = "buy_and_hold"\n[session]\nlate_policy = "trade"\n[closing]\nhold_overnight = true\n'
     (here / "openbell.toml").write_text(text)
     return load_settings(here / "openbell.toml")
 
@@ -92,6 +92,24 @@ def test_a_session_that_comes_late_trades_what_is_left_of_the_day(
     assert closed.code != 0
     assert any("XNYS is closed" in step["detail"] for step in closed.answer["steps"])
     assert lines_to_gateways() == []
+
+
+def test_how_late_a_session_comes_is_judged_by_the_gateways_time(here: Path, start_gateway: Start) -> None:
+    # Two and a half hours after the bell, at a minute a second: two and a half minutes of the wall.
+    with start_gateway("--speed", 60, "--start", "12:00", running=True) as gateway:
+        settings = configured(here, gateway)
+
+        def at_the_door(**punctuality: object) -> LateStart | None:
+            session = settings.session.model_copy(update=punctuality)
+            with assemble(settings.model_copy(update={"session": session}), None) as desk:
+                return desk.agent.require_welcome()
+
+        assert at_the_door(late_policy=LatePolicy.REFUSE, late_after_minutes=Decimal(30)) is None
+        with pytest.raises(TooLate, match=r"after the opening bell of 09:30, and session.late_policy is refuse"):
+            at_the_door(late_policy=LatePolicy.REFUSE, late_after_minutes=Decimal(0))
+        late = at_the_door(late_policy=LatePolicy.REDUCE_ONLY, late_after_minutes=Decimal(1))
+        assert late is not None
+        assert "minutes after the opening bell of 09:30" in late.only_reduces
 
 
 def test_a_dry_run_compares_decides_and_sends_nothing(here: Path, morning: Any) -> None:
