@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from deployments.publishing.publish import Published, publish
 from deployments.publishing.writing import MADE_HERE
@@ -21,6 +25,7 @@ from trading.errors import ConfigurationError
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 HOUSE = Path(__file__).parents[2]
+SECONDS_AN_EVENT_MAY_TAKE = 60
 FEW = ("session", "reconciliation", "halt", "train-policy")
 STRATEGIES = """
 [strategies.trend]
@@ -35,12 +40,17 @@ schedule.cron = "20 9 * * 1-5"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home of a stack, with a short prefect.yaml of its own: some of the house's deployments, as they stand there."""
+    """The home of a stack, with a short prefect.yaml of its own: some of the house's deployments, as they stand there.
+
+    Nothing of openbell is deployed yet.
+    """
+    monkeypatch.setenv("OPENBELL_HOME", str(tmp_path))
+    monkeypatch.setenv("OPENBELL_VERSION", "9.9.9+tested")
+    (tmp_path / "prefect.yaml").write_text("deployments: []", encoding="utf-8")
+    publish(prune=True)
     document = yaml.safe_load((HOUSE / "prefect.yaml").read_text(encoding="utf-8"))
     document["deployments"] = [one for one in document["deployments"] if one["name"] in FEW]
     (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    monkeypatch.setenv("OPENBELL_HOME", str(tmp_path))
-    monkeypatch.setenv("OPENBELL_VERSION", "9.9.9+tested")
     return tmp_path
 
 
@@ -110,7 +120,7 @@ def test_the_session_is_deployed_with_the_file_and_run_by_a_worker_in_the_home(
 def test_a_second_time_changes_nothing_and_keeps_what_a_person_switched_off(
     home: Path, client: SyncPrefectClient
 ) -> None:
-    publish(prune=True)
+    publish()
     again = publish()
     assert set(became(again).values()) == {"unchanged"}
     assert not any(again.work_pools.values())
@@ -140,7 +150,7 @@ def test_a_second_time_changes_nothing_and_keeps_what_a_person_switched_off(
 def test_strategies_are_deployed_side_by_side_and_what_is_left_goes_with_prune(
     home: Path, client: SyncPrefectClient
 ) -> None:
-    publish(prune=True)
+    publish()
     (home / "openbell.toml").write_text(STRATEGIES)
     both = publish()
     assert {name for name, how in became(both).items() if how == "created"} == {
@@ -157,8 +167,17 @@ def test_strategies_are_deployed_side_by_side_and_what_is_left_goes_with_prune(
     halt = client.read_deployment_by_name("emergency-stop/halt-calm")
     assert halt.parameters["settings"]["store"] == {"path": "calm.duckdb"}
     # A crash of one is compared with that one's account.
-    [crashed] = client.read_automations_by_name("reconcile after a crashed session: calm")
-    assert "prefect.tag.strategy:calm" in crashed.trigger.model_dump_json()
+    run = client.create_flow_run_from_deployment(calm.id)
+    client.set_flow_run_state(run.id, Crashed(message="its process died"), force=True)
+    comparing = wait_for_a_run_of(client, "reconciliation/reconciliation-calm")
+    assert comparing.parameters.get("repair") in (None, False)
+    assert runs_of(client, "reconciliation/reconciliation-trend") == []
+
+    (home / "openbell.toml").write_text(STRATEGIES.replace("calm.duckdb", "trend.duckdb"))
+    with pytest.raises(ConfigurationError, match="trend and calm share the database"):
+        publish(prune=True)
+    assert client.read_deployment_by_name("trading-session/session")
+    (home / "openbell.toml").write_text(STRATEGIES)
 
     pruned = publish(prune=True)
     assert became(pruned)["trading-session/session"] == "removed"
@@ -168,21 +187,14 @@ def test_strategies_are_deployed_side_by_side_and_what_is_left_goes_with_prune(
     assert set(became(publish()).values()) == {"unchanged"}
 
 
-def test_strategies_that_share_a_database_are_refused_before_anything_is_written(
-    home: Path, client: SyncPrefectClient
-) -> None:
-    publish(prune=True)
-    (home / "openbell.toml").write_text(STRATEGIES.replace("calm.duckdb", "trend.duckdb"))
-    with pytest.raises(ConfigurationError, match="trend and calm share the database"):
-        publish(prune=True)
-    assert client.read_deployment_by_name("trading-session/session")
-    with pytest.raises(ObjectNotFound):
-        client.read_deployment_by_name("trading-session/trend")
-
-
 def test_it_writes_what_prefect_deploy_writes(home: Path, client: SyncPrefectClient) -> None:
-    publish(prune=True)
-    names = ["trading-session/session", "reconciliation/reconciliation", "train-policy/train-policy"]
+    publish()
+    names = [
+        "trading-session/session",
+        "reconciliation/reconciliation",
+        "emergency-stop/halt",
+        "train-policy/train-policy",
+    ]
     ours = {name: as_written(client, client.read_deployment_by_name(name)) for name in names}
     for name in names:
         client.delete_deployment(client.read_deployment_by_name(name).id)
@@ -192,6 +204,23 @@ def test_it_writes_what_prefect_deploy_writes(home: Path, client: SyncPrefectCli
     assert theirs["reconciliation/reconciliation"]["automations"]
     # Ours takes theirs over as they are, but for whose automation it is.
     assert became(publish())["trading-session/session"] == "unchanged"
+
+
+def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    """Runs of a deployment that something started now: no schedule did."""
+    deployment = client.read_deployment_by_name(name)
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+    )
+    return [run for run in runs if not run.auto_scheduled]
+
+
+def wait_for_a_run_of(client: SyncPrefectClient, name: str) -> FlowRun:
+    deadline = time.monotonic() + SECONDS_AN_EVENT_MAY_TAKE
+    while not (found := runs_of(client, name)):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found[0]
 
 
 def cron(deployment: DeploymentResponse) -> str:
