@@ -125,6 +125,7 @@ def _deployments(client: httpx.Client, deployed_version: str | None) -> Check:
 
 def _blocks(client: httpx.Client, settings: Settings) -> Iterator[Check]:
     if not settings.alerts.blocks:
+        yield _anyone_told(client)
         return
     missing = []
     for named in settings.alerts.blocks:
@@ -139,6 +140,17 @@ def _blocks(client: httpx.Client, settings: Settings) -> Iterator[Check]:
         )
     else:
         yield ok("blocks", f"all {len(settings.alerts.blocks)} that alerts go to are there")
+
+
+def _anyone_told(client: httpx.Client) -> Check:
+    """Alerts go somewhere where the one for tests was made; openbell deploy makes it last."""
+    if _asked(client, "/automations/filter", {"automations": {"name": {"any_": ["openbell: test"]}}}):
+        return ok("blocks", "alerts go to those that openbell deploy made")
+    return warn(
+        "blocks",
+        "no one is told when something goes wrong: alerts go to no notification block",
+        f"Set OPENBELL_ALERT_WEBHOOK_URL, OPENBELL_ALERT_SLACK_URL or OPENBELL_ALERT_SMTP_URL (docs/alerts.md), and then: {_DEPLOY}",
+    )
 
 
 def _asked(client: httpx.Client, path: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,8 +10,11 @@ from prefect.events.schemas.automations import AutomationCore
 
 from deployments.alerts.applying import AppliedAlerts, apply_alerts, our_automations
 from deployments.alerts.catalogue import ALERTS
+from tasks.server_checks import AnsweringServer, open_server, server_checks
 from trading.alert_settings import AlertName, AlertSettings
+from trading.checks import CheckState
 from trading.errors import ConfigurationError
+from trading.settings import Settings
 
 SLACK = {"OPENBELL_ALERT_SLACK_URL": "https://hooks.slack.com/services/T00/B00/secret"}
 
@@ -89,6 +92,19 @@ def test_a_block_that_is_not_there_is_named_with_those_that_are() -> None:
     assert "slack-webhook/openbell-alerts" in str(error.value)
     with get_client(sync_client=True) as client:
         assert "openbell: halted" in switched(client)  # nothing was changed
+
+
+def test_the_doctor_says_whether_anyone_is_told(prefect_server: str) -> None:
+    def told() -> CheckState:
+        server = open_server(prefect_server)
+        assert isinstance(server, AnsweringServer)
+        with server.client:
+            checks = list(server_checks(server, prefect_server, Settings(), None))
+        return next(check.state for check in checks if check.subject == "blocks")
+
+    assert told() is CheckState.WARN
+    apply_alerts(settings(), environment=SLACK)
+    assert told() is CheckState.OK
 
 
 def test_every_alert_has_its_automation_and_its_words() -> None:
