@@ -17,6 +17,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events import Event
+from prefect.exceptions import TerminationSignal
 
 from tasks.prefect_events import emit_about_session
 from tasks.risk_events import labels_of, payload_of
@@ -144,6 +145,8 @@ class SessionEvents:
             news = SessionNews.REFUSED if refused else SessionNews.STOPPED
             remedy = _AFTER_REFUSAL if refused else _AFTER_STOP
         message = str(error) if isinstance(error, OpenbellError) else f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, TerminationSignal):
+            message = f"Session {self._subject} was told to end: its run was cancelled, or its worker is stopping."
         self.tell(f"openbell.session.{news}", message, {"error": type(error).__name__}, remedy)
 
     def tell(
