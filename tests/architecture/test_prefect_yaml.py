@@ -106,6 +106,18 @@ def test_a_crashed_session_is_reconciled_without_repair() -> None:
     assert "repair" not in {**reconciliation.get("parameters", {}), **trigger.get("parameters", {})}
 
 
+def test_the_operations_page_lists_every_deployment_with_its_times() -> None:
+    page = (HOUSE / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = {name: row for row in rows for name in re.findall(r"`([a-z-]+/[a-z-]+)`", row.split("|")[1])}
+    assert set(told) == {f"{flow_of(one).name}/{one['name']}" for one in DEPLOYMENTS}
+    for deployment in DEPLOYMENTS:
+        row = told[f"{flow_of(deployment).name}/{deployment['name']}"]
+        crons = [one["cron"] for one in schedules(deployment)]
+        assert re.findall(r"`([^`]+)`", row.split("|")[2]) == crons
+        assert ("switched off" in row) == any(not one["active"] for one in schedules(deployment))
+
+
 def test_every_flow_module_is_deployed() -> None:
     modules = {file.stem for file in (HOUSE / "flows").glob("*.py")} - {"__init__"}
     deployed = {deployment["entrypoint"].split(".")[1] for deployment in DEPLOYMENTS}
