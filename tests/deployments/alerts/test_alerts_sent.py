@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.events import Event, emit_event
+from prefect.events import emit_event
 from prefect.states import Crashed, Failed, Running
 
 from deployments.alerts.applying import apply_alerts
@@ -76,14 +76,10 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
     # A burst an hour ago, one more within its window, and one after it.
     for minute in (*(61 + number / 100 for number in range(50, 0, -1)), 30, 0):
         told("openbell.risk.halted", f"halted-{ONCE}", f"lost, {minute:g} minutes ago", NOW - timedelta(minutes=minute))
-    for name, events in {"left": ["not-ready"], "restarted": ["not-ready", "ready"]}.items():
-        pool = {
-            "prefect.resource.id": f"prefect.work-pool.{uuid4()}",
-            "prefect.resource.name": f"openbell-{name}-{ONCE}",
-        }
-        before: Event | None = None
-        for event in events:
-            before = emit_event(f"prefect.work-pool.{event}", pool, follows=before)
+    emit_event(
+        "prefect.work-pool.not-ready",
+        {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.name": f"openbell-left-{ONCE}"},
+    )
     told("openbell.risk.halted", f"another-{ONCE}", "lost too")
     told("openbell.discrepancy", f"differs-{ONCE}", "SPY: 100 here, 90 there.", remedy="Ask the broker.")
     told("openbell.health.disk", f"machine-{ONCE}", "1.2 GB are left.", remedy="Make room.")
@@ -160,11 +156,6 @@ def test_a_burst_of_halts_is_one_message_and_another_after_its_window(
     first, second = halts()
     assert "lost, 61." in first["text"]
     assert "lost, 0 minutes ago" in second["text"]
-
-
-def test_a_worker_that_restarts_is_no_news(receivers: Receivers, waiting: Callable[..., Any]) -> None:
-    waiting(lambda: receivers.webhook.about(f"openbell-left-{ONCE}"), "the pool that was left")
-    assert receivers.webhook.about(f"openbell-restarted-{ONCE}") == []
 
 
 def test_trouble_that_is_over_is_not_told(receivers: Receivers, waiting: Callable[..., Any]) -> None:
