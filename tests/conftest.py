@@ -128,10 +128,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_databases_are_copies(request: pytest.FixtureRequest, empty_database: Path) -> Iterator[None]:
     """A new database has the same tables each time, and making them is most of what a short session costs.
 
-    Tests of storage make theirs step by step, and so does whatever runs in a process of its own. Where a copy cannot be
-    written, making it says why.
+    Tests of storage and benchmarks make theirs step by step, and so does whatever runs in a process of its own. Where a copy
+    cannot be written, making it says why.
     """
-    if "storage" in request.path.parts:
+    if {"storage", "benchmarks"} & set(request.path.relative_to(Path(__file__).parent).parts):
         yield
         return
     from storage import store
