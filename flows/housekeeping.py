@@ -18,6 +18,7 @@ from tasks.housekeeping_steps import (
     remove_runs,
     tidy_database,
 )
+from tasks.old_runs import LOOKS, TAG
 from trading.errors import OpenbellError
 from trading.settings import Settings
 
@@ -35,6 +36,7 @@ def housekeeping(
     backups_kept_days: Annotated[int, Field(ge=1, le=3650)] = 14,
     backups_kept_weeks: Annotated[int, Field(ge=0, le=520)] = 8,
     runs_kept_days: Annotated[int, Field(ge=1, le=3650)] = 60,
+    looks_kept_days: Annotated[int, Field(ge=1, le=3650)] = 7,
     dry_runs_kept_days: Annotated[int, Field(ge=0, le=3650)] = 7,
     most_runs: Annotated[int, Field(ge=0, le=5000)] = 1000,
     folder: Path | None = None,
@@ -48,8 +50,9 @@ def housekeeping(
         backups_kept_days: Of each of so many days the newest backup stays.
         backups_kept_weeks: Of each of so many weeks, this one included, the newest backup stays too.
         runs_kept_days: Flow runs of openbell that ended, or should have begun, longer ago go, with their task runs, logs and artifacts.
+        looks_kept_days: Flow runs of the health check go after so long: there are ninety a day.
         dry_runs_kept_days: The copies that dry runs traded on go when they have not been written for so long.
-        most_runs: So many flow runs at most in one night, so that the server is not busy for long.
+        most_runs: So many flow runs of a kind at most in one night, so that the server is not busy for long.
         folder: Where backups are kept; empty means backups beside the database.
         settings: Where the ledger is; the same as the session's.
     """
@@ -64,7 +67,8 @@ def housekeeping(
         # What is old goes only where something newer was made, or nobody asked for it.
         *([] if failure else remove_old_backups(settings, folder, now, backups_kept_days, backups_kept_weeks, dry_run)),
         *remove_leftovers(settings, folder, now, dry_runs_kept_days, dry_run),
-        *remove_runs(now - timedelta(days=runs_kept_days), most_runs, dry_run),
+        *remove_runs("looks", (TAG, LOOKS), now - timedelta(days=looks_kept_days), most_runs, dry_run),
+        *remove_runs("runs", (TAG,), now - timedelta(days=runs_kept_days), most_runs, dry_run),
         *([] if dry_run else tidy_database(settings)),
     ]
     short = look_at_room(settings, folder)

@@ -66,14 +66,14 @@ def remove_leftovers(
     return removed
 
 
-@task(name="remove-runs", task_run_name="old runs", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def remove_runs(before: datetime, most: int, dry_run: bool) -> list[Removed]:
-    """Old flow runs with what belongs to them; a server that is away is logged and costs nothing else."""
+@task(name="remove-runs", task_run_name="old {what}", cache_policy=NO_CACHE, persist_result=False, retries=0)
+def remove_runs(what: str, tags: Sequence[str], before: datetime, most: int, dry_run: bool) -> list[Removed]:
+    """Old flow runs with all the ``tags`` and what belongs to them; a server that is away is logged and costs nothing else."""
     try:
         with get_client(httpx_settings={"timeout": _API_SECONDS}, sync_client=True) as client:
-            done = remove_old_runs(client, before, most, dry_run)
+            done = remove_old_runs(client, before, most, dry_run, tags)
     except API_ERRORS as error:
-        get_run_logger().warning("old runs not removed error=%s", error)
+        get_run_logger().warning("old %s not removed error=%s", what, error)
         return []
     get_run_logger().info(
         "ended=%d never_began=%d artifacts=%d left=%s error=%s",
@@ -84,9 +84,9 @@ def remove_runs(before: datetime, most: int, dry_run: bool) -> list[Removed]:
         done.error,
     )
     counted = {
-        "flow runs that ended": done.ended,
-        "flow runs that never began": done.never_began,
-        "artifacts": done.artifacts,
+        f"{what} that ended": done.ended,
+        f"{what} that never began": done.never_began,
+        f"artifacts of {what}": done.artifacts,
     }
     more = "; more are left for the next night" if done.left else f"; ended by {done.error}" if done.error else ""
     when = f"before {before:%Y-%m-%d}{more}"

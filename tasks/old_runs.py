@@ -16,7 +16,8 @@ from prefect.exceptions import ObjectNotFound
 
 from tasks.run_record import API_ERRORS
 
-TAG = "openbell"
+TAG, LOOKS = "openbell", "watch"
+"""The tag of everything of ours, and that of the health check's looks, of which there are ninety a day."""
 AT_ONCE = 5
 """Runs between two pauses: each session has a thousand task runs below it, which the server deletes in one transaction."""
 _PAUSE_SECONDS = 0.5
@@ -36,21 +37,21 @@ class RunsRemoved:
 
 
 def remove_old_runs(
-    client: SyncPrefectClient, before: datetime, most: int, dry_run: bool, tag: str = TAG
+    client: SyncPrefectClient, before: datetime, most: int, dry_run: bool, tags: Sequence[str] = (TAG,)
 ) -> RunsRemoved:
     """Delete runs that ended before ``before``, and those that should have begun before and never did; at most ``most``.
 
     With a run go its task runs, states and logs; its artifacts are deleted here, because the API leaves them. With ``dry_run``
-    they are only counted. A server that fails ends it: the next night goes on.
+    they are only counted; ``tags`` are those that a run has to have, all of them. A server that fails ends it: the next night goes on.
     """
     done = RunsRemoved()
     ended: Mapping[str, Any] = {
-        "tags": {"all_": [tag]},
+        "tags": {"all_": list(tags)},
         "state": {"type": {"any_": _ENDED}},
         "end_time": {"before_": before.isoformat()},
     }
     waiting: Mapping[str, Any] = {
-        "tags": {"all_": [tag]},
+        "tags": {"all_": list(tags)},
         "state": {"type": {"any_": _NEVER_BEGAN}},
         "expected_start_time": {"before_": before.isoformat()},
     }
@@ -64,7 +65,9 @@ def remove_old_runs(
         for runs in _batches(client, waiting, most - done.ended):
             done.artifacts += _delete(client, runs)
             done.never_began += len(runs)
-        done.left = done.ended + done.never_began >= most and bool(_count(client, ended) + _count(client, waiting))
+        done.left = (
+            most > 0 and done.ended + done.never_began >= most and bool(_count(client, ended) + _count(client, waiting))
+        )
     except API_ERRORS as error:
         done.error = f"{type(error).__name__}: {error}"
     return done

@@ -125,15 +125,15 @@ def test_old_runs_of_ours_go_with_what_belongs_to_them() -> None:
         assert counts(mine) == counts(others) == (1, 1, 1)
 
         # Everything on this server is younger than a minute: what was scheduled 90 days ago is all that is old.
-        young = remove_old_runs(client, datetime.now(UTC) - timedelta(days=60), 100, True, tag)
+        young = remove_old_runs(client, datetime.now(UTC) - timedelta(days=60), 100, True, [tag])
         assert (young.ended, young.never_began) == (0, 1)
         assert counts(waiting)[0] == 1
-        gone = remove_old_runs(client, datetime.now(UTC) - timedelta(days=60), 100, False, tag)
+        gone = remove_old_runs(client, datetime.now(UTC) - timedelta(days=60), 100, False, [tag])
         assert (gone.never_began, gone.left, gone.error) == (1, False, "")
         assert counts(waiting)[0] == 0
 
         # As of tomorrow this run is old too.
-        done = remove_old_runs(client, datetime.now(UTC) + timedelta(days=1), 1, False, tag)
+        done = remove_old_runs(client, datetime.now(UTC) + timedelta(days=1), 1, False, [tag])
         assert (done.ended, done.artifacts, done.left, done.error) == (1, 1, False, "")
     assert counts(mine) == (0, 0, 0)
     assert counts(others) == (1, 1, 1)
