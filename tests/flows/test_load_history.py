@@ -12,9 +12,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
 from flows.load_history import load_history
+from flows.replay_sessions import replay_sessions
 from storage.questions import ask
 from storage.store import open_store
-from trading.errors import BrokerNotReady
+from trading.errors import BrokerNotReady, SessionHeld
 from trading.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -83,3 +84,26 @@ def test_without_a_source_it_ends_at_once_and_without_a_gateway_it_fails_in_word
     assert failed.is_failed()
     assert isinstance(failed.result(raise_on_failure=False), BrokerNotReady)
     assert str(closed_port) in str(failed.message)
+
+
+def test_beside_a_session_that_runs_nothing_is_written_and_the_state_says_why(
+    running: Settings, tmp_path: Path
+) -> None:
+    """The session trades AAA and holds the database; its door answers who only looks."""
+    lines = [f"2026-01-02T{14 + (30 + minute) // 60}:{(30 + minute) % 60:02d}:00Z,1,1,1,1,100" for minute in range(390)]
+    (tmp_path / "AAA.csv").write_text("\n".join(["timestamp,open,high,low,close,volume", *lines]) + "\n")
+    held = load_history(
+        running,
+        until=date(2026, 1, 2),
+        days=1,
+        files=str(tmp_path / "AAA.csv"),
+        wait_minutes=0,
+        return_state=True,
+    )
+    assert (held.is_failed(), held.name) == (True, "DatabaseHeld")
+    assert "The bars of AAA 2026-01-02 are not stored" in str(held.message)
+    assert held.result(raise_on_failure=False)["still_missing"] == 390
+    replayed = replay_sessions(running, date(2026, 1, 5), date(2026, 1, 6), return_state=True)
+    assert replayed.is_failed()
+    assert isinstance(replayed.result(raise_on_failure=False), SessionHeld)
+    assert ask(running.store.path, "SELECT count(*) FROM bars").rows == ((0,),)
