@@ -1,6 +1,7 @@
 """What stands on the server after the settings were applied: what they say, once, and nobody else's."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -98,7 +99,7 @@ def test_the_doctor_says_whether_anyone_is_told(prefect_server: str) -> None:
     def told() -> CheckState:
         server = open_server(prefect_server)
         assert isinstance(server, AnsweringServer)
-        with server.client:
+        with closing(server.client):
             checks = list(server_checks(server, prefect_server, Settings(), None))
         return next(check.state for check in checks if check.subject == "blocks")
 
