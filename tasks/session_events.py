@@ -91,10 +91,10 @@ class SessionEvents:
     def follow(self, agent: OrchestratorAgent) -> None:
         """Tell of the agent's session from now on."""
         self._subject = agent.session_id
-        agent.risk_events.subscribe(self._risk)
-        agent.register_hook(HookEvent.TRADE_EXECUTED, self._filled)
-        agent.register_hook(HookEvent.TRADE_ERROR, self._order_failed)
-        agent.register_hook(HookEvent.RECONCILED, self._reconciled)
+        agent.risk_events.subscribe(self.risk)
+        agent.register_hook(HookEvent.TRADE_EXECUTED, self.filled)
+        agent.register_hook(HookEvent.TRADE_ERROR, self.order_failed)
+        agent.register_hook(HookEvent.RECONCILED, self.reconciled)
 
     def started(self, record: SessionRecord, symbols: tuple[str, ...], db: str) -> None:
         """The session is open: it trades from now on, or goes on where it stopped."""
@@ -194,12 +194,14 @@ class SessionEvents:
 
     # What the observers call
 
-    def _risk(self, event: RiskEvent) -> None:
+    def risk(self, event: RiskEvent) -> None:
+        """Risk has something to say."""
         payload = payload_of(event)
         remedy = str(payload.get("remedy", ""))
         self.tell(f"openbell.risk.{event.kind}", event.message, payload, remedy, labels_of(event))
 
-    def _filled(self, happening: Happening) -> None:
+    def filled(self, happening: Happening) -> None:
+        """An execution is in the book."""
         fill: Fill = happening.facts["fill"]
         done = fill.execution
         verb = {"BUY": "Bought", "SELL": "Sold"}[done.side.value]
@@ -220,7 +222,8 @@ class SessionEvents:
             },
         )
 
-    def _order_failed(self, happening: Happening) -> None:
+    def order_failed(self, happening: Happening) -> None:
+        """An order was refused by the broker, or nothing came back."""
         event = happening.facts.get("order_event")
         if not isinstance(event, OrderEvent):
             return  # a policy that failed is told by risk
@@ -237,7 +240,8 @@ class SessionEvents:
             },
         )
 
-    def _reconciled(self, happening: Happening) -> None:
+    def reconciled(self, happening: Happening) -> None:
+        """Ledger and broker were compared: what stands is told once."""
         done: Reconciliation = happening.facts["reconciliation"]
         standing = {(str(found.kind), found.subject) for found in done.remaining}
         for found in done.remaining:

@@ -8,7 +8,7 @@ intent before it sends it, and what was not confirmed is asked for by id at the 
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -22,6 +22,8 @@ from trading.errors import BrokerUnavailable
 from trading.execution_loop import AssessedBar, DecidedBar, RoutedBar
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.sessions import SessionRecord, SessionState, SessionSummary
+
+T = TypeVar("T")
 
 _READ_RETRIES = 3
 _READ_DELAYS = [1.0, 5.0, 15.0]
@@ -103,18 +105,31 @@ def reconcile_if_due(agent: OrchestratorAgent, bar_time: datetime) -> None:
         get_run_logger().warning("session_id=%s not reconciled: %s", agent.session_id, error)
 
 
+class Sealed(Generic[T]):
+    """A value that goes from task to task as it is: Prefect walks through the fields of any other, on every bar."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+NewBar = tuple[BarSlice, list[DataFinding]]
+"""A bar as it came, and what was found about it."""
+
+
 @task(name="decide", task_run_name="{label} decide", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def decide(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> DecidedBar:
+def decide(agent: OrchestratorAgent, bar: Sealed[NewBar], label: str) -> Sealed[DecidedBar]:
     """Stage one of a bar: book the broker's news, value the book, ask the policy."""
     del label  # names the run
-    return agent.generate_action(moment, findings)
+    return Sealed(agent.generate_action(*bar.value))
 
 
 @task(name="risk", task_run_name="{label} risk", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def assess(agent: OrchestratorAgent, decided: DecidedBar, label: str) -> AssessedBar:
+def assess(agent: OrchestratorAgent, decided: Sealed[DecidedBar], label: str) -> Sealed[AssessedBar]:
     """Stage two of a bar: what risk lets through. Sends nothing."""
     del label
-    assessed = agent.assess(decided)
+    assessed = agent.assess(decided.value)
     for check in assessed.checks:
         get_run_logger().info(
             "session_id=%s bar_time=%s symbol=%s client_order_id=%s rule=%s verdict=%s reason=%s",
@@ -126,14 +141,14 @@ def assess(agent: OrchestratorAgent, decided: DecidedBar, label: str) -> Assesse
             check.verdict,
             check.reason,
         )
-    return assessed
+    return Sealed(assessed)
 
 
 @task(name="route", task_run_name="{label} route", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def route(agent: OrchestratorAgent, assessed: AssessedBar, label: str) -> RoutedBar:
+def route(agent: OrchestratorAgent, assessed: Sealed[AssessedBar], label: str) -> Sealed[RoutedBar]:
     """Stage three of a bar: save intents, send orders, commit the bar. Never retried."""
     del label
-    for order in assessed.approved:
+    for order in assessed.value.approved:
         intent = order.intent
         get_run_logger().info(
             "session_id=%s client_order_id=%s side=%s quantity=%d symbol=%s",
@@ -143,36 +158,26 @@ def route(agent: OrchestratorAgent, assessed: AssessedBar, label: str) -> Routed
             intent.quantity,
             intent.symbol,
         )
-    return agent.route(assessed)
+    return Sealed(agent.route(assessed.value))
 
 
 @task(name="bar", task_run_name="{label} bar", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def trade_bar(agent: OrchestratorAgent, moment: BarSlice, findings: list[DataFinding], label: str) -> RoutedBar:
+def trade_bar(agent: OrchestratorAgent, bar: Sealed[NewBar], label: str) -> Sealed[RoutedBar]:
     """One bar, all three stages. Never retried."""
     del label
-    return agent.process_new_bar(moment, findings)
+    return Sealed(agent.process_new_bar(*bar.value))
 
 
 @task(name="bars", task_run_name="{label} and on", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def trade_chunk(agent: OrchestratorAgent, moments: "Chunk", label: str) -> int:
+def trade_chunk(agent: OrchestratorAgent, moments: Sealed[Iterable[NewBar]], label: str) -> int:
     """A chunk of bars, each all three stages, as they come. Returns how many. Never retried."""
     del label
     processed = 0
-    for moment, findings in moments:
+    for moment, findings in moments.value:
         agent.reconcile_if_due(moment.bar_time)
         agent.process_new_bar(moment, findings)
         processed += 1
     return processed
-
-
-class Chunk:
-    """The next bars of a stream that is still being delivered; opaque to Prefect, which would walk through a list."""
-
-    def __init__(self, moments: Iterable[tuple[BarSlice, list[DataFinding]]]) -> None:
-        self._moments = moments
-
-    def __iter__(self) -> Any:
-        return iter(self._moments)
 
 
 @task(name="end-of-session", task_run_name="end of session", cache_policy=NO_CACHE, persist_result=False, retries=0)

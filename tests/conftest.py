@@ -73,6 +73,7 @@ GROUPS = {
     "tests/flows/": "flows",
     "tests/machinery/": "machinery",
     "tests/docs/test_documents.py": "served",
+    "tests/docs/test_events_page.py": "served",
     "tests/deployments/terminal/test_session.py": "served",
     "tests/deployments/alerts/": "served",
     "tests/tasks/test_risk_events.py": "served",

@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
 from storage.store import open_store
-from tasks.session_steps import assess, bar_label, decide, route
+from tasks.session_steps import Sealed, assess, bar_label, decide, route
 from trading.bars import BarColumns, BarSlice
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
@@ -160,7 +160,7 @@ def trade_in_tasks(directory: str, day: str, waits: list[float]) -> None:
         agent = bench.agent
         for moment, findings in bench.bars():
             label = bar_label(agent, moment.bar_time)
-            route(agent, assess(agent, decide(agent, moment, findings, label), label), label)
+            route(agent, assess(agent, decide(agent, Sealed((moment, findings)), label), label), label)
 
 
 def test_live_path_without_prefect(figures: Any, tmp_path: Path) -> None:
