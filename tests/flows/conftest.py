@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 
+from deployments.publishing.publish import publish
 from storage.questions import ask
 from trading.settings import Settings, parse_settings
 
@@ -71,6 +73,21 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+@pytest.fixture
+def deployed_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: str) -> Path:
+    """The session and what stops it are deployed with this folder for a home, and nothing starts by itself."""
+    assert prefect_server
+    home = tmp_path / "home"
+    home.mkdir()
+    document = yaml.safe_load((HOUSE / "prefect.yaml").read_text(encoding="utf-8"))
+    wanted = [one for one in document["deployments"] if one["name"] in ("session", "flatten")]
+    document["deployments"] = [{key: said for key, said in one.items() if key != "schedules"} for one in wanted]
+    (home / "prefect.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    monkeypatch.setenv("OPENBELL_HOME", str(home))
+    publish(prune=True)
+    return home
 
 
 @pytest.fixture

@@ -101,6 +101,10 @@ def test_the_session_is_deployed_with_the_file_and_run_by_a_worker_in_the_home(
     assert deployment.global_concurrency_limit is None
     assert client.read_deployment_by_name("emergency-stop/halt").parameters["settings"]["session"]["symbols"] == ["AAA"]
 
+    # A run that a schedule makes at this very minute would be taken instead.
+    for name in ("trading-session/session", "reconciliation/reconciliation"):
+        one = client.read_deployment_by_name(name)
+        client.update_deployment_schedule(one.id, one.schedules[0].id, active=False)
     settings = {**deployment.parameters["settings"], "session": {"timeframe": "30min", "symbols": ["AAA"]}}
     run = client.create_flow_run_from_deployment(
         deployment.id, parameters={"settings": settings, "session_date": "2026-01-05"}

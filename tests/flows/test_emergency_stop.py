@@ -76,20 +76,6 @@ def test_a_session_that_runs_is_flattened(running: Settings, shares_held: Shares
     assert shares_held(running) == 0
 
 
-def prefect(*arguments: str) -> None:
-    done = subprocess.run(
-        [*PREFECT, *arguments],
-        cwd=HOUSE,
-        env={**os.environ, "OPENBELL_HOME": str(HOUSE)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def children(pid: int) -> list[int]:
     """The processes that one has started and that have not ended."""
     found = []
@@ -102,16 +88,15 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Path]:
+def worker(tmp_path: Path, deployed_house: Path) -> Iterator[Path]:
     """A process worker that runs what is deployed, for the length of a test; its log."""
-    prefect("work-pool", "create", "--type", "process", "--overwrite", "openbell")
-    prefect("--no-prompt", "deploy", "--all")
+    assert deployed_house.is_dir()
     path = tmp_path / "worker.log"
     with path.open("w") as log:
         process = subprocess.Popen(
             [*PREFECT, "worker", "start", "--pool", "openbell"],
             cwd=HOUSE,
-            env={**os.environ, "OPENBELL_HOME": str(HOUSE)},
+            env={**os.environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -126,7 +111,7 @@ def worker(tmp_path: Path) -> Iterator[Path]:
         for run_pid in runs:
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(run_pid, signal.SIGKILL)
-        # The server would take them for running, and let no other session begin.
+        # The server would take them for running.
         running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
         with get_client(sync_client=True) as client:
             for run in client.read_flow_runs(flow_run_filter=running):
@@ -166,7 +151,7 @@ def test_a_worker_runs_it_while_the_deployment_session_trades(
     given = {"settings": trading_settings.model_dump(mode="json")}
     session = deployed("trading-session/session", given)
     wait_for(lambda: trading_settings.store.path.exists() and shares_held(trading_settings), worker)
-    stop = deployed("emergency-stop/emergency-stop", {**given, "reason": "from the UI", "flatten": True})
+    stop = deployed("emergency-stop/flatten", {**given, "reason": "from the UI"})
     done = wait_for(lambda: final_state(stop), worker)
     assert done.is_completed(), done.message
     beside = state_of(session)

@@ -314,19 +314,12 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.fixture
-def worker(prefect_server: str) -> Iterator["subprocess.Popen[str]"]:
+def worker(deployed_house: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process worker for one run of the deployed session; it and its children are gone afterwards."""
-    assert prefect_server
-    environment = {**os.environ, "OPENBELL_HOME": str(HOUSE)}
-    prefect = [sys.executable, "-m", "prefect"]
-    create = [*prefect, "work-pool", "create", "--type", "process", "--overwrite", "openbell"]
-    for command in (create, [*prefect, "--no-prompt", "deploy", "--all"]):
-        subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, timeout=120, check=True)
-    command = [*prefect, "worker", "start", "--pool", "openbell", "--run-once", "--limit", "1"]
-    with get_client(sync_client=True) as client:
-        client.read_work_pool("openbell")
+    assert deployed_house.is_dir()
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "openbell", "--run-once", "--limit", "1"]
     process = subprocess.Popen(
-        command, cwd=HOUSE, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=HOUSE, env={**os.environ}, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     yield process
     for pid in [process.pid, *descendants(process.pid)] if process.poll() is None else []:
