@@ -174,6 +174,8 @@ def _tell(ended: EndedSession) -> None:
             "prefect.resource.id": f"openbell.session.{ended.session_id}",
             "prefect.resource.name": ended.session_id,
             "openbell.health.subject": "other",
+            # Alerts are told once in a window for each of these.
+            "openbell.health.check": f"unfinished_session {ended.session_id}",
         },
         related=[{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
         if run
