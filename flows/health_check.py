@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from pydantic import AwareDatetime
 
 from tasks.health_checks import hours_to_look_in
 from tasks.health_steps import look_at_ledger, look_at_runs, tell_of_health
@@ -16,7 +17,7 @@ _DEFAULTS = Settings()
 
 
 @flow(name="health-check", flow_run_name="health check", persist_result=False, retries=0)
-def health_check(settings: Settings = _DEFAULTS, at: datetime | None = None) -> State[Any]:
+def health_check(settings: Settings = _DEFAULTS, at: AwareDatetime | None = None) -> State[Any]:
     """Look at sessions, ledger, runs and machine while the exchange trades, and emit openbell.health.SUBJECT where one is not well.
 
     Args:
