@@ -29,6 +29,7 @@ _PATIENT = ("-m", "deployments.stack.once_served", "openbell")
 _START_SECONDS = 300.0
 _SERVER_STOP_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
+_ASK_SECONDS = 2.0
 _LATER_PORTS = 10
 
 
@@ -73,6 +74,8 @@ class LocalStack:
         self._mark = secrets.token_hex(8)
         self._environment = stack_environment(plan.home, plan.address, self._mark, environment)
         self._access = PrefectAccess(plan.address.api_url, self._environment)
+        # One for all questions: each new one would read the machine's certificates first.
+        self._client = httpx.Client(base_url=plan.address.api_url, auth=self._access, timeout=_ASK_SECONDS)
         self._telling = telling
         logs = make_prefect_home(plan.home, environment) / "logs"
         logs.mkdir(exist_ok=True)
@@ -152,25 +155,22 @@ class LocalStack:
             self._deploying.stop(1.0, lambda: signals.in_hurry)
         # The guard has as long as it gives its runs, and some time for the worker itself.
         self._worker.stop(RUN_SECONDS + 30.0, lambda: signals.in_hurry)
+        self._client.close()
         self._server.stop(_SERVER_STOP_SECONDS, lambda: signals.in_hurry)
         end_rest(self._mark, 2.0)
 
     def _asked(self, path: str) -> bool:
         """Whether the server answers with what was asked for."""
         try:
-            answer = httpx.get(f"{self._plan.address.api_url}{path}", auth=self._access, timeout=2.0)
+            answer = self._client.get(path)
         except httpx.HTTPError:
             return False
         return answer.status_code == 200
 
     def _has_worker(self) -> bool:
         try:
-            found = httpx.post(
-                f"{self._plan.address.api_url}/work_pools/{WORK_POOL}/workers/filter",
-                auth=self._access,
-                json={"workers": {"status": {"any_": ["ONLINE"]}}},
-                timeout=2.0,
-            )
+            online = {"workers": {"status": {"any_": ["ONLINE"]}}}
+            found = self._client.post(f"/work_pools/{WORK_POOL}/workers/filter", json=online)
             return found.status_code == 200 and bool(found.json())
         except (httpx.HTTPError, ValueError):
             return False
