@@ -13,7 +13,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
 from storage.session_curves import session_curves
-from tasks.appointment import wanted_by_schedule
+from tasks.appointment import day_in_words, wanted_by_schedule
 from tasks.cancelled_run import Cancellation, undisturbed_by_signals
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
@@ -61,7 +61,7 @@ class PrefectUnavailable(OpenbellError):
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
     settings = parameters["settings"]
-    day = parameters["session_date"] or "next session"
+    day = parameters["session_date"] or day_in_words(settings.session.exchange)
     rehearsed = "dry run " if parameters["dry_run"] else ""
     return f"{rehearsed}{day} {settings.strategy} {' '.join(settings.session.symbols[:5])}"
 

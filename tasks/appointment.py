@@ -2,7 +2,10 @@
 
 from datetime import datetime
 
+from prefect import runtime
 from prefect.context import FlowRunContext
+
+from trading.calendar import TradingCalendar
 
 
 def wanted_by_schedule() -> datetime | None:
@@ -13,3 +16,11 @@ def wanted_by_schedule() -> datetime | None:
     context = FlowRunContext.get()
     run = None if context is None else context.flow_run
     return run.expected_start_time if run is not None and run.auto_scheduled else None
+
+
+def day_in_words(exchange: str) -> str:
+    """The day that the running flow run is for where it names none: the one that its schedule wanted, else "next session"."""
+    if "auto-scheduled" not in runtime.flow_run.tags:
+        return "next session"
+    wanted_at = runtime.flow_run.scheduled_start_time
+    return TradingCalendar(exchange, wanted_at.date()).exchange_date(wanted_at).isoformat()
