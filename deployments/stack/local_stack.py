@@ -110,21 +110,25 @@ class LocalStack:
     def _is_up(self, signals: Signals) -> bool:
         """Wait until the server answers, the deployments are written and a worker takes runs; False after a signal."""
         deadline = time.monotonic() + _START_SECONDS
-        wanted: list[tuple[KeptProcess, Callable[[], bool]]] = [(self._server, lambda: self._asked("/health"))]
-        if self._deploying is not None:
-            wanted.append((self._deploying, self._has_deployed))
-        wanted.append((self._worker, self._has_worker))
-        for process, is_done in wanted:
-            while not is_done():
-                if signals.is_stopping:
-                    return False
-                self._server.look()
-                self._worker.look()
-                if time.monotonic() > deadline:
-                    raise StackFailed(
-                        f"The {process.name} was not ready within {_START_SECONDS:g} s. {process.last_words()}"
-                    )
-                time.sleep(_PAUSE_SECONDS)
+        if not self._until(lambda: self._asked("/health"), self._server, deadline, signals):
+            return False
+        self._telling.say(f"The server answers at {self._plan.address.ui_url}; deployments and worker follow.")
+        if self._deploying is not None and not self._until(self._has_deployed, self._deploying, deadline, signals):
+            return False
+        return self._until(self._has_worker, self._worker, deadline, signals)
+
+    def _until(self, is_so: Callable[[], bool], process: KeptProcess, deadline: float, signals: Signals) -> bool:
+        """Wait for what the process has to come to; False after a signal, ``StackFailed`` when it takes too long."""
+        while not is_so():
+            if signals.is_stopping:
+                return False
+            self._server.look()
+            self._worker.look()
+            if time.monotonic() > deadline:
+                raise StackFailed(
+                    f"The {process.name} was not ready within {_START_SECONDS:g} s. {process.last_words()}"
+                )
+            time.sleep(_PAUSE_SECONDS)
         return True
 
     def _has_deployed(self) -> bool:
