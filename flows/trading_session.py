@@ -18,6 +18,7 @@ from tasks.cancelled_run import Cancellation, undisturbed_by_signals
 from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
+from tasks.lost_readers import outlast_readers
 from tasks.run_record import API_ERRORS, RunReporter, reporting
 from tasks.session_events import SessionEvents, telling
 from tasks.session_publishing import TradedSession, publish_session
@@ -81,6 +82,7 @@ def trading_session(
             elsewhere the next one of a synthetic market, or the newest of recorded bars, or today's with live ones.
         dry_run: Do everything but send, on a copy of the ledger that is made anew: orders end as REJECTED.
     """
+    outlast_readers()
     events, cancellation = SessionEvents(UUID(str(runtime.flow_run.id)), settings.strategy), None
     try:
         with reporting(UUID(str(runtime.flow_run.id))) as reporter:
