@@ -374,11 +374,6 @@ SCHEDULE = "schedule"
 """The table of a strategy that says when it is traded: for who deploys it, and no setting of a session."""
 
 
-def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """``read_settings`` of what the file says for all strategies."""
-    return read_settings(path, overrides)
-
-
 def read_settings(
     path: Path | None, overrides: Mapping[str, Any] | None = None, strategy: str | None = None
 ) -> Settings:

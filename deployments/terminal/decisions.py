@@ -69,11 +69,11 @@ def decisions(
 def _choice(policy: str | None) -> "PolicyChoice | None":
     if policy is None:
         return None
-    from trading.settings import load_settings
+    from trading.settings import read_settings
 
     asked = policy_asked(policy, None, None)
     given = {name.removeprefix("policy."): value for name, value in asked.items() if value is not None}
-    return load_settings(None, {"policy": given}).policy
+    return read_settings(None, {"policy": given}).policy
 
 
 def _show(check: "DecisionCheck") -> None:

@@ -11,7 +11,8 @@ import typer
 
 from trading.errors import ConfigurationError
 from trading.policy_settings import BUILT_IN
-from trading.settings import Settings, load_settings
+from trading.settings import Settings, read_settings
+from trading.strategies import strategies_of
 
 SETTINGS_FILE = Path("openbell.toml")
 
@@ -58,10 +59,25 @@ Seed = Annotated[
 def settings_from(config: Path | None, db: Path | None, options: Mapping[str, Any] | None = None) -> Settings:
     """The file's settings with ``options`` (dotted names, None for not given) laid over them.
 
-    Raises ``ConfigurationError`` where they are not valid together.
+    Of a file with strategies those of the one that is meant: by its name, else by its database. Raises ``ConfigurationError``
+    where they are not valid together.
     """
     file = config if config is not None else SETTINGS_FILE if SETTINGS_FILE.exists() else None
-    return load_settings(file, _nested({**(options or {}), "store.path": db}))
+    given = {**(options or {}), "store.path": db}
+    return read_settings(file, _nested(given), strategy=_strategy_meant(file, given))
+
+
+def _strategy_meant(file: Path | None, given: Mapping[str, Any]) -> str | None:
+    """None where the options name neither a strategy of the file nor the database of one: what the file says for all holds."""
+    if file is None:
+        return None
+    named, db = given.get("session.strategy"), given.get("store.path")
+    if named is None and db is None:
+        return None
+    strategies = strategies_of(file)
+    if named is not None:
+        return next((one.name for one in strategies if one.name == named), None)
+    return next((one.name for one in strategies if one.settings.store.path.resolve() == Path(db).resolve()), None)
 
 
 def day_asked(text: str | None, option: str = "--date") -> date | None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from trading.errors import ConfigurationError
 from trading.ib_settings import is_paper_account
-from trading.settings import Settings, load_settings, parse_settings
+from trading.settings import Settings, parse_settings, read_settings
 
 
 def parsed(path: str, value: object) -> Settings:
@@ -355,7 +355,7 @@ def test_a_policy_named_over_the_file_is_the_only_one_meant(
 ) -> None:
     file = tmp_path / "openbell.toml"
     file.write_text('[policy]\nname = "trend"\nstage = "paper"\n')
-    assert load_settings(file, {"policy": over}).policy == parse_settings({"policy": left}, "a test").policy
+    assert read_settings(file, {"policy": over}).policy == parse_settings({"policy": left}, "a test").policy
 
 
 def test_a_symbol_of_the_file_needs_a_file() -> None:
@@ -387,7 +387,7 @@ def test_a_file_is_read_and_the_options_lie_over_it(tmp_path: Path) -> None:
     file.write_text(
         "[sizing]\nfraction = 0.1\nshares = 7\n[policy]\nparameters = { fast = 3, slow = 9 }\n[feed.synthetic]\nseed = 3\n"
     )
-    settings = load_settings(file, {"sizing": {"shares": 8}, "feed": {"synthetic": {"gap_fraction": 0.5}}})
+    settings = read_settings(file, {"sizing": {"shares": 8}, "feed": {"synthetic": {"gap_fraction": 0.5}}})
     # A fraction is what is written, not the float nearest to it.
     assert settings.sizing.fraction == Decimal("0.1")
     assert settings.sizing.shares == 8
@@ -396,7 +396,7 @@ def test_a_file_is_read_and_the_options_lie_over_it(tmp_path: Path) -> None:
 
 
 def test_without_a_file_there_are_the_defaults() -> None:
-    assert load_settings(None) == Settings()
+    assert read_settings(None) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -412,14 +412,14 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, 
     file = tmp_path / "openbell.toml"
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=said):
-        load_settings(file)
+        read_settings(file)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nothing\.toml does not exist"):
-        load_settings(tmp_path / "nothing.toml")
+        read_settings(tmp_path / "nothing.toml")
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        load_settings(tmp_path)
+        read_settings(tmp_path)
 
 
 @pytest.mark.parametrize(

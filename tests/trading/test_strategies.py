@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trading.errors import ConfigurationError
-from trading.settings import load_settings, read_settings
+from trading.settings import read_settings
 from trading.strategies import refuse_what_is_shared, strategies_of
 
 TWO = """
@@ -68,7 +68,7 @@ def test_a_strategy_is_the_file_with_its_own_words_over_it(tmp_path: Path) -> No
 
 
 def test_without_a_strategy_the_file_is_what_it_says_for_all(tmp_path: Path) -> None:
-    settings = load_settings(written(tmp_path, TWO))
+    settings = read_settings(written(tmp_path, TWO))
     assert (settings.strategy, settings.session.symbols) == ("sma_crossover", ("SPY",))
 
 
@@ -107,7 +107,7 @@ def test_a_strategy_that_is_not_there_is_told_with_those_that_are(tmp_path: Path
 
 def test_a_misspelt_table_of_strategies_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="did you mean strategies"):
-        load_settings(written(tmp_path, "[strategie.trend]\n"))
+        read_settings(written(tmp_path, "[strategie.trend]\n"))
 
 
 def test_strategies_with_places_of_their_own_are_traded_side_by_side(tmp_path: Path) -> None:
