@@ -80,7 +80,7 @@ rl: $(VENV)/.base
 
 # Figures go to .bench/results.json; nothing of this is part of `make test`.
 bench: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/benchmarks/bench_replay.py tests/benchmarks/bench_live_path.py tests/benchmarks/bench_session.py tests/benchmarks/bench_stack.py tests/benchmarks/bench_risk.py tests/benchmarks/bench_durability.py tests/benchmarks/bench_door.py tests/benchmarks/bench_reconciliation.py tests/benchmarks/bench_features.py tests/benchmarks/bench_models.py tests/benchmarks/bench_policies.py tests/benchmarks/bench_environment.py tests/benchmarks/bench_ib_feed.py tests/benchmarks/bench_ib_orders.py tests/benchmarks/bench_upkeep.py
+	$(BIN)/python -m pytest tests/benchmarks/bench_replay.py tests/benchmarks/bench_live_path.py tests/benchmarks/bench_session.py tests/benchmarks/bench_stack.py tests/benchmarks/bench_risk.py tests/benchmarks/bench_durability.py tests/benchmarks/bench_door.py tests/benchmarks/bench_reconciliation.py tests/benchmarks/bench_features.py tests/benchmarks/bench_models.py tests/benchmarks/bench_policies.py tests/benchmarks/bench_environment.py tests/benchmarks/bench_ib_feed.py tests/benchmarks/bench_ib_orders.py tests/benchmarks/bench_watching.py tests/benchmarks/bench_upkeep.py
 
 PEERS := .venv-peers
 

@@ -77,7 +77,7 @@ def _strategy_meant(file: Path | None, given: Mapping[str, Any]) -> str | None:
     strategies = strategies_of(file)
     if named is not None:
         return next((one.name for one in strategies if one.name == named), None)
-    return next((one.name for one in strategies if one.settings.store.path.resolve() == Path(db).resolve()), None)
+    return next((one.name for one in strategies if one.settings.store.path.resolve() == Path(str(db)).resolve()), None)
 
 
 def day_asked(text: str | None, option: str = "--date") -> date | None:

@@ -14,7 +14,7 @@ from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.settings_reference import reference
 from storage.questions import ask
 from trading.hooks import HookEvent
-from trading.settings import Settings, load_settings
+from trading.settings import Settings, read_settings
 
 HOUSE = Path(__file__).parents[2]
 README = HOUSE / "README.md"
@@ -144,7 +144,7 @@ def test_the_settings_reference_has_every_key() -> None:
 def test_every_settings_example_is_valid(example: Example, tmp_path: Path) -> None:
     file = tmp_path / "openbell.toml"
     file.write_text(example.text, encoding="utf-8")
-    load_settings(file)
+    read_settings(file)
 
 
 # Python

@@ -8,7 +8,7 @@ from typing import Any
 from storage.store import open_store
 from tasks.composition import assemble
 from trading.sessions import SessionSummary
-from trading.settings import Settings, load_settings
+from trading.settings import Settings, read_settings
 
 Command = Callable[..., Any]
 
@@ -47,9 +47,9 @@ def test_what_risk_refused_and_what_was_odd_is_grouped(openbell: Command, here: 
     (here / "tight.toml").write_text(
         "[risk]\nmax_order_shares = 20\nmax_daily_loss = 5\n[feed.synthetic]\nbad_print_fraction = 0.02\n"
     )
-    from trading.settings import load_settings
+    from trading.settings import read_settings
 
-    with assemble(load_settings(here / "tight.toml"), None) as desk:
+    with assemble(read_settings(here / "tight.toml"), None) as desk:
         desk.agent.run_session()
     outcome = openbell("report", "2026-01-05", "--config", "tight.toml")
     assert "HALTED" in outcome.out
@@ -84,7 +84,7 @@ def test_what_is_held_into_the_night_is_told(here: Path, openbell: Command) -> N
     (here / "openbell.toml").write_text(
         '[session]\ntimeframe = "30min"\n[policy]\nname = "buy_and_hold"\n[closing]\nhold_overnight = true\n'
     )
-    with assemble(load_settings(here / "openbell.toml"), None) as desk:
+    with assemble(read_settings(here / "openbell.toml"), None) as desk:
         day = desk.agent.run_session().session_date
     [told] = openbell("report", day, "--json").answer["sessions"]
     assert told["held_overnight"]["SPY"] > 0

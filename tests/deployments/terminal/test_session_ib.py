@@ -18,7 +18,7 @@ from trading.appointments import LateStart
 from trading.errors import StoppedEarly, TooLate
 from trading.risk_events import RiskEvent, RiskEventKind
 from trading.sessions import Mode, SessionState
-from trading.settings import FeedKind, LatePolicy, Settings, load_settings
+from trading.settings import FeedKind, LatePolicy, Settings, read_settings
 
 Command = Callable[..., Any]
 Start = Callable[..., Any]
@@ -45,7 +45,7 @@ def configured(here: Path, gateway: Any, **broker: object) -> Settings:
     ib = "\n".join(f"{name} = {value}" for name, value in given.items())
     text = f'[broker]\nkind = "ib"\n[broker.ib]\n{ib}\n[policy]\nname = "buy_and_hold"\n[session]\nlate_policy = "trade"\n[closing]\nhold_overnight = true\n'
     (here / "openbell.toml").write_text(text)
-    return load_settings(here / "openbell.toml")
+    return read_settings(here / "openbell.toml")
 
 
 def lines_to_gateways() -> list[str]:
