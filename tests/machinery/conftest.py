@@ -24,11 +24,12 @@ import yaml
 from storage.questions import ask
 from storage.store import open_store
 from tasks.composition import assemble
+from tasks.prefect_access import PrefectAccess
 from trading.errors import StoreBusy
 from trading.settings import parse_settings
 
 HOUSE = Path(__file__).parents[2]
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 180.0
 DAY = date(2026, 1, 5)
 DEPLOYED = ("session", "reconciliation", "flatten")
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -168,8 +169,11 @@ class Stack:
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline() if ready else ""
         assert line, (self.home / "said.log").read_text()
-        api = json.loads(line)["api"]
-        self.client = httpx.Client(base_url=api, timeout=60)
+        self.connect(json.loads(line)["api"])
+
+    def connect(self, api: str) -> None:
+        """Ask the server at this address from now on."""
+        self.client = httpx.Client(base_url=api, timeout=60, auth=PrefectAccess(api, {}))
         self.port = int(httpx.URL(api).port or 0)
 
     def stop(self) -> None:
