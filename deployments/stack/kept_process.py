@@ -14,7 +14,6 @@ from trading.errors import OpenbellError
 FAILURES_IN_A_ROW = 3
 _LIVED_SECONDS = 60.0
 """A process that lived for so long has started; what ends it then is a first failure again."""
-_FIRST_PAUSE_SECONDS = 1.0
 _LOG_BYTES = 20 * 1024**2
 _PAUSE_SECONDS = 0.1
 _HURRY_SECONDS = 8.0
@@ -31,7 +30,7 @@ class KeptProcess:
     """One child under one name. ``say`` tells a person what happens to it.
 
     It has a group of its own, so that Ctrl-C at a terminal reaches nobody but the parent, and, with ``ends_with_parent``
-    and on Linux, is told to end (SIGTERM) when the parent is killed.
+    and on Linux, is told to end (SIGTERM) when the parent is killed. Each pause before it is started again is four times the last.
     """
 
     def __init__(
@@ -43,6 +42,7 @@ class KeptProcess:
         log: Path | None,
         say: Callable[[str], None],
         ends_with_parent: bool = True,
+        first_pause_seconds: float = 1.0,
     ) -> None:
         self.name = name
         self._command = list(command)
@@ -51,6 +51,7 @@ class KeptProcess:
         self._log = log
         self._say = say
         self._ends_with_parent = ends_with_parent
+        self._first_pause_seconds = first_pause_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
         self._started_at = 0.0
@@ -98,7 +99,7 @@ class KeptProcess:
             how = f"The {self.name} ended with {self._how()} after {lived:.0f} s"
             if self._failures >= FAILURES_IN_A_ROW:
                 raise StackFailed(f"{how}, for the third time in a row. {self.last_words()}")
-            pause = _FIRST_PAUSE_SECONDS * 4 ** (self._failures - 1)
+            pause = self._first_pause_seconds * 4 ** (self._failures - 1)
             self._again_at = time.monotonic() + pause
             self._say(f"{how}; it is started again in {pause:g} s. {self.last_words()}")
         if time.monotonic() >= self._again_at:

@@ -16,7 +16,8 @@ UP = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print('up',
 
 
 def kept(folder: Path, program: str, said: list[str]) -> KeptProcess:
-    return KeptProcess("child", [sys.executable, "-c", program], os.environ, folder, folder / "child.log", said.append)
+    command, log = [sys.executable, "-c", program], folder / "child.log"
+    return KeptProcess("child", command, os.environ, folder, log, said.append, first_pause_seconds=0.1)
 
 
 def wait_until_it_says_so(log: Path, times: int = 1) -> None:
