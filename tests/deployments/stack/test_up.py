@@ -63,6 +63,10 @@ class Stack:
     def state_of(self, run: str) -> str:
         return str(self.client.get(f"/flow_runs/{run}").json()["state"]["type"])
 
+    def workers_words(self) -> str:
+        """The end of the worker's log, with what its runs said."""
+        return (self.home / ".openbell" / "prefect" / "logs" / "worker.log").read_text()[-4_000:]
+
     def processes(self) -> list[int]:
         """Everything that runs in its home, by the environment: whatever group or parent it has."""
         mark = f"OPENBELL_HOME={self.home}".encode()
@@ -182,7 +186,7 @@ def test_sessions_are_traded_and_the_one_that_runs_at_the_end_ends_in_order(stac
     done = stack.start_run()
     running = stack.start_run(session={"timeframe": "1min", "pace": 60}, store={"path": str(stopped)})
     wait_until(lambda: stack.state_of(done) in ("COMPLETED", "FAILED", "CRASHED"), stack.process)
-    assert stack.state_of(done) == "COMPLETED"
+    assert stack.state_of(done) == "COMPLETED", stack.workers_words()
     # Its settings named no database: it is in the home, where the run worked.
     assert ask(stack.home / "openbell.duckdb", "SELECT state FROM sessions").rows == (("COMPLETED",),)
     bars = "SELECT count(DISTINCT bar_time) FROM equity"
