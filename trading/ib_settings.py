@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trading.setting_types import Off, Section, Symbol
+from trading.setting_types import Off, Section, Symbol, TimeOfDay
 
 
 def _known_zone(name: str) -> str:
@@ -99,7 +99,7 @@ class IbSettings(Section):
     """The longest wait between two attempts to connect again."""
     messages_per_second: Annotated[int, Field(ge=1, le=50)] = 45
     """Most messages sent in a second; the gateway cuts the line above 50."""
-    restart_at: Annotated[time | None, Off] = time(23, 45)
+    restart_at: Annotated[TimeOfDay | None, Off] = time(23, 45)
     """When the gateway restarts each night, in its zone, as set under its lock and exit settings."""
     restart_minutes: Annotated[int, Field(ge=1, le=240)] = 15
     """How long a nightly restart may take: no alert for a line that is lost in it."""
