@@ -1,0 +1,56 @@
+"""Killed without a word, the session's process, and the worker's with the server's."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+Stack = Place = Any
+Same = Callable[[Place], None]
+SOME_SECONDS = 3_000.0
+"""Times real time: a bar takes 0.2 seconds, the session 8."""
+
+
+def test_a_killed_session_is_marked_told_compared_and_goes_on_when_it_is_retried(
+    stack: Stack, place: Place, equal_to_undisturbed: Same
+) -> None:
+    run = stack.start_run(place.document(SOME_SECONDS))
+    stack.until(lambda: place.orders_at_the_broker() >= 3, "it trades")
+    compared_before = len(stack.runs_of("reconciliation"))
+    os.kill(stack.pid_of(run), signal.SIGKILL)
+    assert stack.ended(run)["type"] == "CRASHED"
+    place.wait_until_let_go()
+    assert place.state() == "RUNNING"
+    before = place.orders_at_the_broker()
+
+    # "Retry" in the UI. The same run goes on after the last bar that was committed.
+    # (Prefect's worker says Crashed a second time some seconds after the first, also in the middle of this.)
+    stack.set_state(run, "SCHEDULED", "AwaitingRetry")
+    stack.until(lambda: stack.state_of(run)["type"] == "COMPLETED", "it goes on to its close")
+    assert place.orders_at_the_broker() > before
+    equal_to_undisturbed(place)
+    stack.until(lambda: stack.is_told("session crashed"), "somebody is told")
+    stack.until(lambda: len(stack.runs_of("reconciliation")) > compared_before, "a comparison follows a crash")
+
+
+def test_a_session_outlasts_its_worker_and_its_server_and_its_run_ends_well(
+    stack: Stack, place: Place, equal_to_undisturbed: Same
+) -> None:
+    run = stack.start_run(place.document(SOME_SECONDS))
+    stack.until(lambda: place.orders_at_the_broker() >= 3, "it trades")
+    session = stack.pid_of(run)
+    killed = {name: stack.pids(f"prefect {name} start") for name in ("worker", "server")}
+    assert all(killed.values())
+    for pid in (pid for pids in killed.values() for pid in pids):
+        os.kill(pid, signal.SIGKILL)
+    assert os.path.exists(f"/proc/{session}")
+    # It has traded to its close before anybody of them is back, or soon after, and tells it when it can.
+    assert stack.ended(run)["type"] == "COMPLETED"
+    for name, pids in killed.items():
+        stack.until(
+            lambda name=name, pids=pids: set(stack.pids(f"prefect {name} start")) - set(pids), f"another {name}"
+        )
+    # Nobody has started it a second time.
+    assert stack.asked("GET", f"/flow_runs/{run}")["run_count"] == 1
+    assert place.asked("SELECT fence FROM session_leases") == [(1,)]
+    equal_to_undisturbed(place)
