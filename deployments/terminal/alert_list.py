@@ -22,7 +22,7 @@ def alerts(
     ] = 30.0,
     as_json: Json = False,
 ) -> None:
-    """Show who is told of what. They are made by openbell deploy from [alerts]; one can be switched off in the Prefect UI.
+    """Show who is told of what. They are made by openbell deploy; one can be switched off in the Prefect UI.
 
     Ends with 1 where a test message was not taken.
     """

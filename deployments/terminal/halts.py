@@ -15,7 +15,7 @@ from rich.console import Console
 from deployments.terminal.answer import answer_json, aside, screen
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import debugging, failures_told
-from deployments.terminal.options import Config, Db, Json, settings_from
+from deployments.terminal.options import Config, Db, Json, settings_of_one
 from trading.errors import ConfigurationError
 
 Scope = Annotated[
@@ -49,7 +49,7 @@ def halt(
     with failures_told(as_json):
         from tasks.manual_stop import stop_by_hand
 
-        settings = settings_from(config, db)
+        settings = settings_of_one(config, db)
         answer = stop_by_hand(settings, scope, reason, flatten, minutes, None, wait, _teller(as_json))
         _show({**answer, "halted": scope}, as_json, wait)
 
@@ -80,7 +80,7 @@ def flatten(
             raise ConfigurationError(
                 f"--scope {scope!r} cannot be flattened. Write account:NAME or symbol:NAME, or leave it out for the account."
             )
-        settings = settings_from(config, db)
+        settings = settings_of_one(config, db)
         answer = stop_by_hand(settings, scope, reason, True, None, None, wait, _teller(as_json), until_close=True)
         _show(answer, as_json, wait)
 
@@ -98,7 +98,7 @@ def resume(
     with failures_told(as_json):
         from tasks.manual_stop import resume_by_hand
 
-        answer = resume_by_hand(settings_from(config, db), scope, wait)
+        answer = resume_by_hand(settings_of_one(config, db), scope, wait)
         if as_json:
             answer_json(answer)
             return

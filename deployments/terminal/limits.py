@@ -7,7 +7,7 @@ import typer
 
 from deployments.terminal.answer import answer_json, screen
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import Config, Db, Json, settings_from
+from deployments.terminal.options import Config, Db, Json, settings_of_one
 from trading.errors import ConfigurationError
 from trading.settings import Settings
 
@@ -30,7 +30,7 @@ def limits(
     with failures_told(as_json):
         from tasks.manual_limits import change_limits, limits_in_force
 
-        settings = settings_from(config, db)
+        settings = settings_of_one(config, db)
         if not changes:
             _show(limits_in_force(settings), as_json)
             return

@@ -80,6 +80,22 @@ def _strategy_meant(file: Path | None, given: Mapping[str, Any]) -> str | None:
     return next((one.name for one in strategies if one.settings.store.path.resolve() == Path(str(db)).resolve()), None)
 
 
+def settings_of_one(config: Path | None, db: Path | None) -> Settings:
+    """As ``settings_from``, for what acts on an account: of a file with strategies it has to be known whose.
+
+    One strategy is meant without a word. Raises ``ConfigurationError`` where there are several and ``db`` is not given: beside the
+    databases that are traded a command would find nothing to do, and say that it was done.
+    """
+    file = config if config is not None else SETTINGS_FILE if SETTINGS_FILE.exists() else None
+    strategies = strategies_of(file) if db is None and file is not None else ()
+    if not strategies:
+        return settings_from(config, db)
+    if len(strategies) == 1:
+        return strategies[0].settings
+    each = " or ".join(f"--db {one.settings.store.path} ({one.name})" for one in strategies)
+    raise ConfigurationError(f"{file} has {len(strategies)} strategies with a database each. Say which: {each}.")
+
+
 def day_asked(text: str | None, option: str = "--date") -> date | None:
     """A date written as 2011-01-18; raises ``ConfigurationError`` for anything else, None for nothing."""
     if text is None:

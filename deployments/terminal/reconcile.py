@@ -13,7 +13,7 @@ import typer
 from deployments.terminal.answer import answer_json, screen
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import Config, Db, Json, settings_from, symbols_asked
+from deployments.terminal.options import Config, Db, Json, settings_of_one, symbols_asked
 from trading.errors import ConfigurationError
 
 _COLUMNS = ("kind", "what", "ours", "broker's", "proposed repair", "")
@@ -46,7 +46,7 @@ def reconcile(
     with failures_told(as_json, known):
         if repair and dry_run:
             raise ConfigurationError("--repair and --dry-run exclude each other. Give one of them.")
-        settings = settings_from(config, db)
+        settings = settings_of_one(config, db)
         known["db"] = str(settings.store.path)
         from tasks.manual_reconciliation import reconcile_by_hand
 
