@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -34,18 +34,25 @@ PORT = 4200
 
 
 def machine_checks(
-    settings: Settings, file: Path | None, now: datetime, deployed_version: str | None = None, port: int = PORT
+    settings: Settings,
+    file: Path | None,
+    now: datetime,
+    deployed_version: str | None = None,
+    port: int = PORT,
+    databases: Sequence[Path] = (),
 ) -> Iterator[Check]:
     """``file`` is where the settings came from, None for the defaults; ``now`` the machine's time.
 
-    ``deployed_version`` is what deployments should carry; ``port`` is where a stack would be started.
+    ``deployed_version`` is what deployments should carry; ``port`` is where a stack would be started; ``databases`` are those of
+    several strategies, the settings' own where none is named.
     """
     watch = Stopwatch()
     yield _python()
     yield _packages()
     yield ok("settings", f"{file} is valid" if file is not None else "no file: the defaults")
     yield from file_checks(settings)
-    yield from _database(settings.store.path, now)
+    for path in databases or (settings.store.path,):
+        yield from _database(path, now)
     yield _disk(settings.store.path)
     server_time = None
     address = prefect_address()

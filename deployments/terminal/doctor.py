@@ -5,7 +5,7 @@ The rule: it looks and changes nothing. Nothing is ordered and nothing is writte
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from deployments.terminal.failures import failures_told
 from deployments.terminal.options import SETTINGS_FILE, Config, Db, Json, settings_from, symbols_asked
 from trading.checks import Check, CheckState
 from trading.settings import Settings
+from trading.strategies import strategies_of
 
 _STYLES = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.BAD: "bold red"}
 
@@ -44,7 +45,8 @@ def doctor(
     with failures_told(as_json):
         settings = settings_from(config, db, {"broker.kind": broker, "session.symbols": symbols_asked(symbols)})
         file = config if config is not None else SETTINGS_FILE if SETTINGS_FILE.exists() else None
-        checks = _looked_at(settings, file, as_json)
+        databases = [] if db is not None or file is None else [one.settings.store.path for one in strategies_of(file)]
+        checks = _looked_at(settings, file, databases, as_json)
         is_bad = any(check.state is CheckState.BAD for check in checks)
         code = ExitCode.REFUSED if is_bad else ExitCode.DONE
         advice = _gateway_settings(settings)
@@ -60,23 +62,23 @@ def doctor(
     raise typer.Exit(code)
 
 
-def _looked_at(settings: Settings, file: Path | None, as_json: bool) -> list[Check]:
+def _looked_at(settings: Settings, file: Path | None, databases: Sequence[Path], as_json: bool) -> list[Check]:
     """All checks; a person at a terminal sees meanwhile what is being looked at."""
     found: list[Check] = []
     if as_json or not sys.stderr.isatty():
-        return list(_checks(settings, file))
+        return list(_checks(settings, file, databases))
     with aside().status("Looking at this machine") as status:
-        for check in _checks(settings, file):
+        for check in _checks(settings, file, databases):
             found.append(check)
             status.update(f"{len(found)} looked at, after {check.subject}")
     return found
 
 
-def _checks(settings: Settings, file: Path | None) -> Iterator[Check]:
+def _checks(settings: Settings, file: Path | None, databases: Sequence[Path]) -> Iterator[Check]:
     from deployments.publishing.house import version
     from tasks.machine_checks import machine_checks
 
-    yield from machine_checks(settings, file, datetime.now(UTC), version(os.environ))
+    yield from machine_checks(settings, file, datetime.now(UTC), version(os.environ), databases=databases)
     if "ib" in (settings.broker.kind, settings.feed.kind):
         from tasks.ib_composition import gateway_checks
 

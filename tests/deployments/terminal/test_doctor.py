@@ -131,3 +131,21 @@ def test_settings_that_are_not_valid_end_with_2(openbell: Command, here: Path) -
     outcome = openbell("doctor", "--broker", "ib")
     assert outcome.code == 2
     assert "did you mean port?" in outcome.err
+
+
+def test_of_several_strategies_each_database_is_looked_at(openbell: Command, here: Path) -> None:
+    strategies = [
+        f'[strategies.{name}]\nstore.path = "{name}.duckdb"\nsession.account = "{name}"' for name in ("trend", "calm")
+    ]
+    (here / "openbell.toml").write_text("\n".join(strategies), encoding="utf-8")
+    checks = openbell("doctor", "--json").answer["checks"]
+    assert [check["found"].split()[0] for check in checks if check["subject"] == "database"] == [
+        "trend.duckdb",
+        "calm.duckdb",
+    ]
+    [check] = [
+        check
+        for check in openbell("doctor", "--db", "calm.duckdb", "--json").answer["checks"]
+        if check["subject"] == "database"
+    ]
+    assert check["found"].startswith("calm.duckdb")
