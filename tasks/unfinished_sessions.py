@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from storage.left_running import sessions_left_running
-from storage.overnight import last_sign
+from storage.overnight import LastSign, last_sign
 from storage.runners import this_runner
 from storage.visit import read_from
 from tasks.free_database import open_when_free
@@ -55,18 +55,35 @@ def end_unfinished(settings: Settings, session_id: str, wait_seconds: float, now
     seen = read_from(settings.store.path, lambda store: last_sign(store, session_id))
     if record is None or record.state is not SessionState.RUNNING:
         return _told(session_id, record, False, "it was ended meanwhile")
+    return write_end(settings, record, seen, _compared(settings, record), wait_seconds, now)
+
+
+def write_end(
+    settings: Settings,
+    record: SessionRecord,
+    seen: LastSign | None,
+    compared: str,
+    wait_seconds: float,
+    now: datetime,
+) -> EndedSession:
+    """Write the session's end, unless somebody took it up since ``record`` and ``seen`` were read: the broker was asked and the
+    database waited for, and meanwhile it may have been traded to its close. ``compared`` says what the broker said.
+    """
+    session_id = record.session_id
     who = (
         "nobody ever took it up"
         if seen is None
         else f"process {seen.pid} on {seen.host} was last seen at {seen.seen_at:%Y-%m-%d %H:%M:%S} UTC"
     )
     reason = f"its process ended without a word ({who}); ended by the end-of-day report"
-    compared = _compared(settings, record)
     try:
         with open_when_free(settings.store.path, wait_seconds, "It still says RUNNING") as store:
+            sign = last_sign(store, session_id)
             # Refused where a runner took it up since; then it is not ours to end.
             store.ledger.take_lease(session_id, this_runner(uuid.uuid4().hex), now)
             try:
+                if sign != seen or store.ledger.find_session(session_id) != record:
+                    return _told(session_id, record, False, "it was started again meanwhile, and stays as that left it")
                 store.ledger.close_session(session_id, SessionState.STOPPED, seen.seen_at if seen else now, reason)
             finally:
                 store.ledger.release_lease()

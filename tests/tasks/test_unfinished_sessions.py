@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from storage.overnight import positions_after
+from storage.overnight import last_sign, positions_after
 from storage.questions import ask
 from storage.runners import this_runner
 from storage.store import open_store
 from tasks.composition import assemble
 from tasks.day_report import day_page, days_to_report, report_of_day
 from tasks.session_replays import prepare_replay
-from tasks.unfinished_sessions import end_unfinished, unfinished_sessions
+from tasks.unfinished_sessions import end_unfinished, unfinished_sessions, write_end
 from trading.calendar import TradingCalendar
 from trading.errors import ClosedDay, ConfigurationError, StoppedEarly
 from trading.settings import Settings, parse_settings
@@ -98,6 +98,22 @@ def test_one_that_somebody_may_trade_is_left_alone(killed: Callable[..., Setting
     assert not told.is_ended
     assert "is traded by process" in told.message
     assert state_of(settings)[0] == "RUNNING"
+
+
+def test_one_that_was_started_again_while_its_broker_was_asked_stays_as_that_left_it(
+    killed: Callable[..., Settings],
+) -> None:
+    settings = killed()
+    with open_store(settings.store.path, read_only=True) as store:
+        record, seen = store.ledger.find_session(NAME), last_sign(store, NAME)
+    assert record is not None
+    with assemble(settings, DAY) as desk:
+        assert desk.agent.run_session().bars == 13
+    traded = state_of(settings)
+    told = write_end(settings, record, seen, "Ledger and broker agree.", 0, NOW)
+    assert not told.is_ended
+    assert "was started again meanwhile" in told.message
+    assert (traded[0], state_of(settings)) == ("COMPLETED", traded)
 
 
 def test_sessions_of_later_days_and_of_replays_are_nobodys_business_here(killed: Callable[..., Settings]) -> None:
