@@ -601,8 +601,9 @@ class OrchestratorAgent:
     def stop_for_good(self, reason: str, flatten: bool) -> StopReport:
         """Stop the account when the session is about to end, with what can be done until then; the halt outlives it."""
         wall = self._ports.wall
-        stopping = self.operator_desk.stop(f"account:{self._account}", reason, flatten, "a person")
+        # From here on: where the broker is silent the first pass alone may take longer.
         give_up_at = wall.now() + _STOPS_WITHIN
+        stopping = self.operator_desk.stop(f"account:{self._account}", reason, flatten, "a person")
         while stopping.stop.ended_at is None and wall.now() < give_up_at:
             wall.wait_until(wall.now() + _LOOKED_AGAIN_AFTER)
             stopping.advance(self.session_time)
