@@ -49,6 +49,14 @@ def _title(facts: ClosingFacts) -> Text:
     return title
 
 
+def _newest(facts: ClosingFacts) -> str:
+    """The bar that a session which is not over has come to, on the exchange's wall."""
+    at = facts.record.last_bar_time
+    if at is None or facts.summary.state is SessionState.COMPLETED:
+        return ""
+    return f", the newest {facts.hours.local(at):%H:%M}"
+
+
 def _headline_figures(facts: ClosingFacts) -> RenderableType:
     summary = facts.summary
     pnl = Table.grid(padding=(0, 2))
@@ -61,7 +69,9 @@ def _headline_figures(facts: ClosingFacts) -> RenderableType:
     counts = Table.grid(padding=(0, 2))
     counts.add_column(style="dim")
     counts.add_column()
-    counts.add_row("Bars", f"{summary.bars} of {facts.hours.bar_count(facts.settings.session.timeframe)}")
+    counts.add_row(
+        "Bars", f"{summary.bars} of {facts.hours.bar_count(facts.settings.session.timeframe)}{_newest(facts)}"
+    )
     counts.add_row("Decisions", f"{summary.decisions:,}")
     counts.add_row("Orders", _orders(summary.orders, facts.orders))
     counts.add_row("Fills", f"{summary.fills:,}")
@@ -120,7 +130,14 @@ def _sections(facts: ClosingFacts) -> Iterator[tuple[str, RenderableType]]:
             for found in facts.findings
         ]
         yield "What was odd about the bars", _groups(findings)
-    if facts.overnight.positions or facts.overnight.unexplained:
+    if facts.summary.state is SessionState.RUNNING:
+        # Its day is not over: nothing is left of it yet.
+        if facts.overnight.positions:
+            yield (
+                "Held",
+                Text(", ".join(f"{symbol} {shares:,}" for symbol, shares in facts.overnight.positions.items())),
+            )
+    elif facts.overnight.positions or facts.overnight.unexplained:
         lines = overnight_lines(facts.overnight)[1:]
         yield "Left overnight", Text("\n".join(line.replace("**", "").replace("`", "") for line in lines))
     if facts.discrepancies:

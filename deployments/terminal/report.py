@@ -16,28 +16,31 @@ _NEAREST = 2
 
 def report(
     day: Annotated[
-        str, typer.Argument(metavar="DATE", help="Exchange date, for example 2011-01-18.", show_default=False)
-    ],
+        str | None,
+        typer.Argument(
+            metavar="DATE", help="Exchange date, for example 2011-01-18.", show_default="the newest with a session"
+        ),
+    ] = None,
     db: Db = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what every session of a day came to."""
+    """Tell what every session of a day came to, or how far it is."""
     known: dict[str, Any] = {}
     with failures_told(as_json, known):
         asked = day_asked(day, "DATE")
-        assert asked is not None
         settings = settings_from(config, db)
         known["db"] = str(settings.store.path)
         _report(settings, asked, as_json)
 
 
-def _report(settings: Settings, day: date, as_json: bool) -> None:
+def _report(settings: Settings, asked: date | None, as_json: bool) -> None:
     from deployments.terminal.closing_facts import closing_facts, report_answer
     from deployments.terminal.closing_summary import show_closing_summary
-    from storage.questions import sessions_on
+    from storage.questions import session_dates, sessions_on
     from storage.visit import read_from
 
+    day = asked or next(reversed(read_from(settings.store.path, session_dates)), date.min)
     sessions = read_from(
         settings.store.path,
         lambda store: [closing_facts(store, record.session_id) for record in sessions_on(store, day)],

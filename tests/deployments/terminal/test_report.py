@@ -68,9 +68,30 @@ def test_a_day_without_a_session_names_the_nearest(openbell: Command, traded: Se
 def test_a_history_without_sessions_says_how_to_begin(openbell: Command, here: Path) -> None:
     with open_store(here / "openbell.duckdb"):
         pass
-    outcome = openbell("report", "2026-01-06")
-    assert outcome.code == 2
-    assert "openbell session" in outcome.err
+    for day in (("2026-01-06",), ()):
+        outcome = openbell("report", *day)
+        assert outcome.code == 2
+        assert "openbell session" in outcome.err
+
+
+def test_without_a_day_it_is_the_newest_and_a_session_that_runs_tells_how_far_it_is(
+    openbell: Command, here: Path
+) -> None:
+    (here / "openbell.toml").write_text('[session]\ntimeframe = "30min"\n[policy]\nname = "buy_and_hold"\n')
+    settings = read_settings(here / "openbell.toml")
+    for _ in range(2):
+        with assemble(settings, None) as desk:
+            newest = desk.agent.run_session()
+    with open_store(here / "openbell.duckdb") as store:
+        # As a session stands after its second bar.
+        store.connection.execute(
+            "UPDATE sessions SET state = 'RUNNING', last_bar_time = TIMESTAMPTZ '2026-01-06 15:00:00+00' WHERE session_id = ?",
+            [newest.session_id],
+        )
+    outcome = openbell("report")
+    assert newest.session_id in outcome.out
+    assert "the newest 10:00" in outcome.out
+    assert "Left overnight" not in outcome.out
 
 
 def test_a_database_that_is_not_there_says_how_to_make_one(openbell: Command, here: Path) -> None:
