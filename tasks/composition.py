@@ -33,6 +33,8 @@ from trading.settings import FeedKind, Settings
 
 _HELD_FOR_SECONDS = 3.0
 """How long a session waits for a database that somebody else has open: a query takes less, a session more."""
+_AN_APPOINTMENT_WAITS_SECONDS = 60.0
+"""How long one that a schedule made does: nobody is there to start it again, and an import or a replay that writes a month is over by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ def assemble(
     with contextlib.ExitStack() as stack:
         if dry_run:
             settings = begin_dry_run(settings, account_name(settings, kind), stack)
-        store = _store_to_trade_with(settings.store.path, stack)
+        patience = _HELD_FOR_SECONDS if scheduled_at is None else _AN_APPOINTMENT_WAITS_SECONDS
+        store = _store_to_trade_with(settings.store.path, stack, patience)
         stack.enter_context(open_door(store, settings.store.serve))
         if kind is FeedKind.IB:
             # Whoever trades elsewhere does not wait for what it takes to import.
@@ -135,12 +138,12 @@ def _require_sense(settings: Settings, kind: FeedKind) -> None:
         )
 
 
-def _store_to_trade_with(path: Path, stack: contextlib.ExitStack) -> Store:
-    """The opened store. A reader, or a killed process that is still being cleared away, is waited for a little.
+def _store_to_trade_with(path: Path, stack: contextlib.ExitStack, patience_seconds: float) -> Store:
+    """The opened store. Whoever has it open for a moment, or a killed process that is still being cleared away, is waited for.
 
     Raises ``SessionHeld`` where another process keeps the file.
     """
-    asked_until = time.monotonic() + _HELD_FOR_SECONDS
+    asked_until = time.monotonic() + patience_seconds
     while True:
         try:
             return stack.enter_context(open_store(path))

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from tasks.broker_composition import account_name, paper_account_path
 from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
 from tasks.policy_composition import build_policy
+from trading.clocks.wall_clock import rehearsing_at
 from trading.decisions import Halt
 from trading.errors import (
     BrokerUnavailable,
@@ -206,7 +208,10 @@ def test_databases_of_any_name_have_accounts_of_their_own() -> None:
     assert names == {"a.paper.sqlite", "a.v1.paper.sqlite", "a.v2.paper.sqlite", "a.db.paper.sqlite"}
 
 
-def test_a_database_that_is_read_for_a_moment_is_waited_for_and_one_that_is_kept_is_not(tmp_path: Path) -> None:
+def test_a_database_that_is_read_for_a_moment_is_waited_for_and_one_that_is_kept_is_not(
+    tmp_path: Path, striding_wall: Callable[..., Any]
+) -> None:
+    wanted_at = datetime(2026, 1, 5, 14, 15, tzinfo=UTC)
     settings = Settings.model_validate({"store": {"path": tmp_path / "ledger.duckdb"}})
     with assemble(settings, None):
         pass
@@ -225,6 +230,11 @@ def test_a_database_that_is_read_for_a_moment_is_waited_for_and_one_that_is_kept
         try:
             with pytest.raises(SessionHeld, match=f"held by process {keeps.pid}"), assemble(settings, None):
                 pass
+            # Nobody is there to start a scheduled one again: it waits for longer than that took.
+            let_go = threading.Timer(4.0, keeps.kill)
+            let_go.start()
+            with rehearsing_at(striding_wall(wanted_at)), assemble(settings, None, scheduled_at=wanted_at) as desk:
+                assert desk.hours.session_date == date(2026, 1, 5)
         finally:
             keeps.kill()
 
