@@ -96,8 +96,8 @@ def sentence_of(report: DayReport) -> str:
 def days_to_report(
     exchange: str, scheduled_at: datetime | None, now: datetime, first: date | None, last: date | None
 ) -> list[TradingHours]:
-    """The sessions that are meant: those from ``first`` to ``last``, else that of the time it was scheduled for, else the newest that
-    has begun by ``now``.
+    """The sessions that are meant: those from ``first`` to ``last``, else that of the exchange's date at which it was scheduled, or the
+    one before where that had not begun by then; else the newest that has begun by ``now``.
 
     Raises ``ClosedDay`` with the reason where there is none, ``ConfigurationError`` for days that do not go together.
     """
@@ -105,7 +105,9 @@ def days_to_report(
         moment = scheduled_at or now
         calendar = TradingCalendar(exchange, moment.date())
         day = calendar.exchange_date(moment)
-        if scheduled_at is None and not (calendar.is_session(day) and calendar.hours(day).opens_at <= now):
+        is_session = calendar.is_session(day)
+        if (is_session and calendar.hours(day).opens_at > moment) or (scheduled_at is None and not is_session):
+            # Nothing of it can be told yet: it is an evening in New York, where a day in Asia is about to begin.
             day = calendar.previous_session_date(day)
         return [calendar.hours(day)]
     begins, ends = first or last, last or first

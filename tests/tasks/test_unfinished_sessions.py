@@ -208,6 +208,13 @@ def test_the_day_that_is_meant(scheduled: str | None, now: str, meant: list[int]
     assert [hours.session_date.day for hours in days] == meant
 
 
+def test_where_the_next_day_is_about_to_begin_the_one_before_is_meant() -> None:
+    # 16:20 in New York is 06:20 on the next day in Tokyo, and 08:20 in Sydney.
+    at = datetime(2026, 1, 6, 21, 20, tzinfo=UTC)
+    for exchange in ("XTKS", "XASX", "XNYS"):
+        assert [hours.session_date.day for hours in days_to_report(exchange, at, at, None, None)] == [6]
+
+
 def test_days_that_are_named_and_days_that_are_none() -> None:
     assert [
         hours.session_date.day for hours in days_to_report("XNYS", None, NOW, date(2026, 1, 2), date(2026, 1, 6))
