@@ -13,7 +13,8 @@ HEADINGS = ["what fails", "trading", "ledger", "the run in Prefect", "alert", "w
 
 def rows() -> list[list[str]]:
     section = PAGE.split("## When the machinery fails\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    first = section[section.index("\n| ") + 1 :].split("\n\n")[0]
+    lines = first.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == HEADINGS
     return cells[2:]
