@@ -168,8 +168,9 @@ class Stack:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline() if ready else ""
-        assert line, (self.home / "said.log").read_text()
-        self.connect(json.loads(line)["api"])
+        answer = json.loads(line or "{}")
+        assert "api" in answer, f"{line}{(self.home / 'said.log').read_text()}"
+        self.connect(answer["api"])
 
     def connect(self, api: str) -> None:
         """Ask the server at this address from now on."""
