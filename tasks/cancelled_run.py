@@ -28,8 +28,15 @@ class Cancellation:
     ``was_cancelled`` asks the server and may raise when that is away.
     """
 
-    def __init__(self, was_cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        was_cancelled: Callable[[], bool],
+        every_seconds: float = ASKED_EVERY_SECONDS,
+        workers_turn_seconds: float = WORKERS_TURN_SECONDS,
+    ) -> None:
         self._ask = was_cancelled
+        self._every_seconds = every_seconds
+        self._workers_turn_seconds = workers_turn_seconds
         self._over = threading.Event()
         self._one_at_a_time = threading.Lock()
         self.ended_here = False
@@ -46,13 +53,13 @@ class Cancellation:
             self._over.set()
 
     def _watch(self) -> None:
-        while not self._over.wait(ASKED_EVERY_SECONDS):
+        while not self._over.wait(self._every_seconds):
             try:
                 if not self._ask():
                     continue
             except API_ERRORS:  # the server is away: nobody can have cancelled
                 continue
-            if self._over.wait(WORKERS_TURN_SECONDS):
+            if self._over.wait(self._workers_turn_seconds):
                 return
             with self._one_at_a_time:
                 if self._over.is_set():
