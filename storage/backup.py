@@ -25,13 +25,13 @@ from storage.backup_manifest import (
     hash_of,
     write_manifest,
 )
-from storage.backups_kept import remove_abandoned
+from storage.backups_kept import backups_in, remove_abandoned
 from storage.connection import CONFIG, first_lines
 from storage.door_sign import read_sign
 from storage.extensions import quoted
 from storage.giving_way import giving_way
 from storage.questions import accounts_of
-from storage.schema import migrations, require_readable
+from storage.schema import database_made_at, migrations, require_readable
 from storage.snapshot import MADE_BY_MIGRATING, standing_still
 from storage.store import Store
 from storage.visit import DoorGone, Visit, read_from
@@ -54,6 +54,7 @@ class _Ledger:
     """What was copied of the ledger, all of one moment."""
 
     schema_version: int
+    made_at: datetime  # the database, not the copy
     rows: Mapping[str, int]
     accounts: Sequence[str]
     bundles: Mapping[str, str]
@@ -94,6 +95,26 @@ def write_backup(path: Path, folder: Path, made_at: datetime, copy_accounts: Cop
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Backup(folder, manifest)
+
+
+def backups_of(path: Path, folder: Path) -> dict[Path, BackupManifest]:
+    """The backups in ``folder`` of the very database at ``path``, oldest first: another may have its name, and lie elsewhere.
+
+    Raises ``StoreError`` where the database cannot be asked.
+    """
+    found = backups_in(folder, path.name)
+    if not found:
+        return {}
+    made = read_from(path, lambda store: database_made_at(store.connection), older_too=True)
+    return {
+        backup: manifest
+        for backup, manifest in found.items()
+        if (manifest.database_in, manifest.database_made_at) == (_folder_of(path), made)
+    }
+
+
+def _folder_of(path: Path) -> str:
+    return str(path.absolute().parent.resolve())
 
 
 def _require_room_for(folder: Path) -> None:
@@ -137,7 +158,8 @@ def _copied(store: Store, folder: Path, draft: Path) -> _Ledger:
                 raise DoorGone(f"The session that held {store.path} ended: {first_lines(error)}.") from error
             raise
         accounts, bundles = accounts_of(store), _bundles(store, at)
-    return _Ledger(at, rows, accounts, bundles)
+        made = database_made_at(store.connection)
+    return _Ledger(at, made, rows, accounts, bundles)
 
 
 def _copy_table(raw: duckdb.DuckDBPyConnection, source: str, draft: Path, table: str) -> int:
@@ -173,6 +195,8 @@ def _manifest(
         openbell=version("openbell"),
         duckdb=duckdb.__version__,
         database=path.name,
+        database_in=_folder_of(path),
+        database_made_at=ledger.made_at,
         schema_version=ledger.schema_version,
         steps={step.version: step.checksum for step in migrations() if step.version <= ledger.schema_version},
         tables=tables,

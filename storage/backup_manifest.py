@@ -48,13 +48,16 @@ class BackedAccount(BackedFile):
 
 class BackupManifest(_Told):
     """Everything of one moment. ``steps`` are the migrations that made the tables, with their checksums; ``bundles`` the
-    policies that the ledger knows, which are folders of their own and not in the backup."""
+    policies that the ledger knows, which are folders of their own and not in the backup. ``database_in`` (its folder) and
+    ``database_made_at`` tell ledgers of one name apart; backups of before do not say."""
 
     format: int
     made_at: datetime
     openbell: str
     duckdb: str
     database: str
+    database_in: str = ""
+    database_made_at: datetime | None = None
     schema_version: Annotated[int, Field(ge=1)]
     steps: dict[int, str]
     tables: dict[_TableName, BackedTable]

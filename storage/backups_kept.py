@@ -25,7 +25,7 @@ def backup_name(database: Path, made_at: datetime) -> str:
 
 
 def backups_in(folder: Path, database: str | None = None) -> dict[Path, BackupManifest]:
-    """The backups in ``folder`` (of the database of that name), oldest first. Their files are not looked at."""
+    """The backups in ``folder`` (of databases of that name), oldest first. Their files are not looked at."""
     found = {}
     with contextlib.suppress(OSError):  # no such folder: no backups
         for inside in folder.iterdir():

@@ -4,9 +4,11 @@ one version wholly. A step that was released is never edited; the next one chang
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 
 from storage.connection import Connection
+from storage.reading import utc
 from trading.errors import StoreError, StoreTooNew
 
 
@@ -67,6 +69,12 @@ def require_readable(connection: Connection) -> int:
         raise StoreError(f"The database {connection.path} is empty: it has no tables. Name another file with --db.")
     _require_same_steps(connection, known[:at])
     return at
+
+
+def database_made_at(connection: Connection) -> datetime:
+    """When the database was made, which tells two of one name apart."""
+    [(made,)] = connection.rows("SELECT min(applied_at) FROM schema_migrations")
+    return utc(made)
 
 
 def _too_new(connection: Connection, at: int, known: tuple[Migration, ...]) -> StoreTooNew:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from storage.backup import Backup, write_backup
-from storage.backups_kept import backup_name, backups_in, remove_backup, superfluous
+from storage.backup import Backup, backups_of, write_backup
+from storage.backups_kept import backup_name, remove_backup, superfluous
 from storage.restoring import Restored, restore_backup
 from tasks.broker_composition import copy_paper_account, paper_account_path
 from trading.settings import Settings
@@ -46,8 +46,13 @@ def restore(folder: Path, path: Path) -> Restored:
 
 
 def too_old(settings: Settings, folder: Path, now: datetime, keep_days: int, keep_weeks: int) -> list[Path]:
-    """Backups of the settings' database in ``folder`` that need not be kept, oldest first."""
-    found = backups_in(folder, settings.store.path.name)
+    """Backups of the settings' database in ``folder`` that need not be kept, oldest first. Those of other databases are nobody's here.
+
+    Raises ``StoreError`` where the database cannot be asked.
+    """
+    if not settings.store.path.exists():
+        return []
+    found = backups_of(settings.store.path, folder)
     made = {path: manifest.made_at for path, manifest in found.items()}
     return superfluous(made, now, keep_days, keep_weeks)
 

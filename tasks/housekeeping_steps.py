@@ -43,13 +43,16 @@ def back_up_ledger(settings: Settings, folder: Path | None, now: datetime) -> Ba
 def remove_old_backups(
     settings: Settings, folder: Path | None, now: datetime, keep_days: int, keep_weeks: int, dry_run: bool
 ) -> list[Removed]:
-    """Backups beyond the last days and weeks; the newest always stays."""
+    """Backups of this ledger beyond the last days and weeks; the newest always stays. What cannot be done is left for the next night."""
     removed = []
-    for backup in too_old(settings, backups_folder(settings, folder), now, keep_days, keep_weeks):
-        one = Removed("backup", str(backup), size_of(backup))
-        if not dry_run:
-            remove(backup)
-        removed.append(one)
+    try:
+        for backup in too_old(settings, backups_folder(settings, folder), now, keep_days, keep_weeks):
+            one = Removed("backup", str(backup), size_of(backup))
+            if not dry_run:
+                remove(backup)
+            removed.append(one)
+    except StoreError as error:
+        get_run_logger().warning("old backups are left: %s", error)
     return removed
 
 

@@ -1,13 +1,14 @@
 """A backup is enough to go on: ledger and simulated account together."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from storage.questions import ask
-from tasks.backing_up import back_up, restore, too_old
+from storage.store import open_store
+from tasks.backing_up import back_up, backup_place, restore, too_old
 from tasks.composition import assemble
 from trading.errors import ConfigurationError
 from trading.sessions import SessionSummary
@@ -91,6 +92,25 @@ def test_an_account_is_found_where_the_settings_name_it(original: Settings, tmp_
     assert list(back_up(named, tmp_path / "one", NOW).manifest.accounts) == ["synthetic"]
     other.unlink()
     assert list(back_up(named, tmp_path / "two", NOW).manifest.accounts) == []
+
+
+def test_a_folder_of_several_homes_keeps_the_backups_of_each(original: Settings, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    # The same name in another home: a copy of this one, and one that was made apart.
+    homes = [original]
+    for name in ("copied", "apart"):
+        (tmp_path / name).mkdir()
+        shutil.copyfile(original.store.path, tmp_path / name / original.store.path.name)
+        homes.append(settings_of(tmp_path / name / original.store.path.name))
+    with open_store(homes[-1].store.path) as store, store.connection.transaction():
+        store.connection.execute("UPDATE schema_migrations SET applied_at = applied_at - INTERVAL 1 DAY")
+    made = []
+    for at, home in enumerate([*homes, *homes]):
+        moment = NOW + timedelta(minutes=at)
+        made.append(back_up(home, backup_place(home, kept, moment), moment).folder)
+    for at, home in enumerate(homes):
+        assert too_old(home, kept, NOW + timedelta(hours=1), 14, 8) == [made[at]]
 
 
 def test_an_account_that_is_there_is_not_written_over(original: Settings, tmp_path: Path) -> None:
