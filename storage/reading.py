@@ -200,7 +200,22 @@ def session_of(connection: Connection, session_id: str) -> SessionRecord | None:
 
 def session_record_of(row: Row) -> SessionRecord:
     """Columns: ``SESSION_COLUMNS``."""
-    name, strategy, account, day, mode, state, started, settings, policy, equity, realized, ended, last_bar, only_reduces = row
+    (
+        name,
+        strategy,
+        account,
+        day,
+        mode,
+        state,
+        started,
+        settings,
+        policy,
+        equity,
+        realized,
+        ended,
+        last_bar,
+        only_reduces,
+    ) = row
     return SessionRecord(
         name,
         strategy,
