@@ -7,6 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import Field
 
+from tasks.lost_readers import outlast_readers
 from tasks.stop_steps import publish_stop, stop_trading
 from trading.errors import OpenbellError
 from trading.setting_types import Reason, Scope
@@ -38,6 +39,7 @@ def emergency_stop(
         minutes: End the halt after so many minutes; empty means until the flow resume-trading, or openbell resume, clears it.
         settings: Where the ledger is, and the broker's account; the same as the session's. Last, because who stops is in a hurry.
     """
+    outlast_readers()
     try:
         answer = stop_trading(settings, scope, reason, flatten, minutes)
     except OpenbellError as error:

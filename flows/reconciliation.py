@@ -6,6 +6,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from tasks.lost_readers import outlast_readers
 from tasks.reconciliation_steps import publish_comparison, reconcile_account
 from trading.errors import OpenbellError
 from trading.setting_types import Name, Symbol
@@ -35,6 +36,7 @@ def reconciliation(
         repair: Book what is missed and end what is over. Without it nothing is changed.
         claim: Symbols in which trades made elsewhere belong to the book from now on; goes with repair.
     """
+    outlast_readers()
     try:
         answer = reconcile_account(settings, account, repair, claim or [])
     except OpenbellError as error:

@@ -1,4 +1,4 @@
-"""A session that goes on when nobody reads any more what it prints.
+"""A run that goes on when nobody reads any more what it prints: a session, and a stop or a repair that is half done.
 
 A worker reads its runs' output through a pipe. When it is killed, the pipe breaks with the next line that is logged, and rich, which
 Prefect's log is written with, then ends the process: a session that trades well would be gone in mid-order, and without a trace.

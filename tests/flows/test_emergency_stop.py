@@ -18,6 +18,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelling, Crashed
+from rich.console import Console
 
 from flows.emergency_stop import emergency_stop
 from storage.questions import ask
@@ -35,6 +36,11 @@ PREFECT = [sys.executable, "-m", "prefect"]
 SECONDS_A_WORKER_MAY_TAKE = 120
 
 
+def ends_the_process(_console: Console) -> None:
+    """As rich does it."""
+    raise SystemExit(1)
+
+
 def traded_for(settings: Settings, bars: int) -> None:
     left = iter([False] * (bars - 1))
     at_once = settings.model_copy(update={"session": settings.session.model_copy(update={"pace": "max"})})
@@ -42,9 +48,15 @@ def traded_for(settings: Settings, bars: int) -> None:
         desk.agent.run_session(lambda: next(left, True))
 
 
-def test_an_account_at_rest_is_stopped_step_by_step(trading_settings: Settings, artifacts: Artifacts) -> None:
+def test_an_account_at_rest_is_stopped_step_by_step(
+    trading_settings: Settings, artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traded_for(trading_settings, 1)
-    state = emergency_stop("fat finger", settings=trading_settings, return_state=True)
+    with monkeypatch.context() as as_rich_comes:
+        as_rich_comes.setattr(Console, "on_broken_pipe", ends_the_process)
+        state = emergency_stop("fat finger", settings=trading_settings, return_state=True)
+        # A worker that is killed in the middle must not end the stop with the next line that is logged.
+        assert Console.on_broken_pipe is not ends_the_process
     assert state.is_completed(), state.message
     shown = artifacts(state)["emergency-stop"]
     assert "# Stop of all: SUCCEEDED" in shown
