@@ -174,7 +174,7 @@ class Stack:
 
     def connect(self, api: str) -> None:
         """Ask the server at this address from now on."""
-        self.client = httpx.Client(base_url=api, timeout=60, auth=PrefectAccess(api, {}))
+        self.client = httpx.Client(base_url=api, timeout=150, auth=PrefectAccess(api, {}))
         self.port = int(httpx.URL(api).port or 0)
 
     def stop(self) -> None:
@@ -243,6 +243,11 @@ class Stack:
     def state_of(self, run: str) -> dict[str, Any]:
         state: dict[str, Any] = self.asked("GET", f"/flow_runs/{run}")["state"]
         return state
+
+    def times_in_state(self, run: str, kind: str) -> int:
+        """How often the run came into a state of this type."""
+        states = self.asked("GET", f"/flow_run_states/?flow_run_id={run}")
+        return sum(one["type"] == kind for one in states)
 
     def ended(self, run: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The state that the run ended in."""

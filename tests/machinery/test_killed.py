@@ -24,7 +24,8 @@ def test_a_killed_session_is_marked_told_compared_and_goes_on_when_it_is_retried
     before = place.orders_at_the_broker()
 
     # "Retry" in the UI. The same run goes on after the last bar that was committed.
-    # (Prefect's worker says Crashed a second time some seconds after the first, also in the middle of this.)
+    # Not before Prefect's worker has said Crashed a second time, some seconds after the first: it would take the retry back.
+    stack.until(lambda: stack.times_in_state(run, "CRASHED") == 2, "the worker is done with it")
     stack.set_state(run, "SCHEDULED", "AwaitingRetry")
     stack.until(lambda: stack.state_of(run)["type"] == "COMPLETED", "it goes on to its close")
     assert place.orders_at_the_broker() > before
