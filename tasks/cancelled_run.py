@@ -59,6 +59,9 @@ class Cancellation:
                     continue
             except API_ERRORS:  # the server is away: nobody can have cancelled
                 continue
+            except Exception as error:  # a proxy's page in its place: asked again, as it is when it is away
+                _log.warning("not known whether the run was cancelled error=%s", error)
+                continue
             if self._over.wait(self._workers_turn_seconds):
                 return
             with self._one_at_a_time:

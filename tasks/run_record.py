@@ -182,7 +182,7 @@ class RunReporter:
         """Whether a person cancelled the run; no where the API does not say: then it was ended in some other way."""
         try:
             return self.ask_whether_cancelled()
-        except API_ERRORS as error:
+        except Exception as error:  # whatever a proxy answers in its place, the session is closed in order
             _log.warning("not known whether the run was cancelled flow_run_id=%s error=%s", self.flow_run_id, error)
             return False
 

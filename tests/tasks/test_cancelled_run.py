@@ -46,6 +46,17 @@ def test_a_server_that_is_away_has_cancelled_nothing() -> None:
     assert len(asked) > 1
 
 
+def test_a_proxy_that_answers_in_the_servers_place_is_asked_again() -> None:
+    answers = iter([ValueError("a page of HTML"), KeyError("state")])
+
+    def ask() -> bool:
+        for error in answers:
+            raise error
+        return True
+
+    assert trades_for(30.0, ask).ended_here
+
+
 def test_a_second_signal_does_not_interrupt_a_stop() -> None:
     with capture_sigterm():
         with undisturbed_by_signals():
