@@ -14,17 +14,17 @@ TRADING_ALERTS = (
     Alert(
         AlertName.HALTED,
         f"halted: {_SESSION}",
-        "A limit set a halt: a loss, a fall, turnover, a policy that keeps failing.",
+        "A limit set a halt (a loss, a fall, turnover, a policy that keeps failing), or a person stopped a session that runs.",
         f"In the session {_SESSION}: {_MESSAGE}",
         "Nothing that opens or adds is sent any more, and entries that worked were cancelled. Positions stay unless [stopping] "
         "flatten_on_loss is set; what reduces them may go on.",
         (
-            "See what is held and what it has cost: openbell report with the day's date.",
+            "See what is held and what it has cost: openbell report.",
             "To close everything: openbell flatten.",
             "To trade on: find the reason, then openbell resume. A loss that is still beyond its limit halts again with the next bar; raise "
             "the limit with openbell limits --set first.",
         ),
-        lambda windows: event_of("openbell.risk.halted", within=windows.repeat),
+        lambda windows: event_of("openbell.risk.halted", "openbell.risk.emergency_stop", within=windows.repeat),
     ),
     Alert(
         AlertName.ALARM,

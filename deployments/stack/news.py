@@ -21,7 +21,8 @@ _OF_NO_INTEREST = ("Scheduled", "Pending", "Submitting", "AwaitingRetry", "heart
 _WELL = ("Running", "Completed")
 _QUIET_TAGS = ("watch", "maintenance")
 """Runs every few minutes, or at night: only what goes wrong with them is news."""
-_DULL_EVENTS = ("openbell.fill",)
+_DULL_EVENTS = ("openbell.fill", "openbell.risk.refused", "openbell.risk.trimmed")
+"""Many, and nothing that a person has to do anything about: they are in the UI and in the ledger."""
 _ALARMING = ("Failed", "Crashed", "Late", "TimedOut", "Cancelled", "Alarm", "Refused")
 
 

@@ -80,7 +80,7 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
         "prefect.work-pool.not-ready",
         {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.name": f"openbell-left-{ONCE}"},
     )
-    told("openbell.risk.halted", f"another-{ONCE}", "lost too")
+    told("openbell.risk.emergency_stop", f"another-{ONCE}", "a person stopped it")
     told("openbell.discrepancy", f"differs-{ONCE}", "SPY: 100 here, 90 there.", remedy="Ask the broker.")
     told("openbell.health.disk", f"machine-{ONCE}", "1.2 GB are left.", remedy="Make room.")
     for over in (True, False):
