@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from prefect.utilities.engine import is_prefect_sigterm_handler_installed
 
-from tasks.run_record import API_ERRORS
+from tasks.run_record import NO_ANSWER
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +57,7 @@ class Cancellation:
             try:
                 if not self._ask():
                     continue
-            except API_ERRORS:  # the server is away: nobody can have cancelled
-                continue
-            except Exception as error:  # a proxy's page in its place: asked again, as it is when it is away
-                _log.warning("not known whether the run was cancelled error=%s", error)
+            except NO_ANSWER:  # the server is away: nobody can have cancelled
                 continue
             if self._over.wait(self._workers_turn_seconds):
                 return

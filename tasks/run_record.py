@@ -37,6 +37,8 @@ _SECONDS_TO_SETTLE, _SECONDS_WITHOUT_NEWS = 60.0, 12.0
 connection that was lost is made anew by Prefect's client within some ten seconds."""
 
 API_ERRORS = (httpx.HTTPError, PrefectException, OSError)
+NO_ANSWER = (*API_ERRORS, ValueError, LookupError, TypeError, RuntimeError)
+"""Those, and what comes of a page that a proxy answers with in the server's place: for where something has to go on in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class RunReporter:
         """Whether a person cancelled the run; no where the API does not say: then it was ended in some other way."""
         try:
             return self.ask_whether_cancelled()
-        except Exception as error:  # whatever a proxy answers in its place, the session is closed in order
+        except NO_ANSWER as error:
             _log.warning("not known whether the run was cancelled flow_run_id=%s error=%s", self.flow_run_id, error)
             return False
 
