@@ -244,11 +244,6 @@ class Stack:
         state: dict[str, Any] = self.asked("GET", f"/flow_runs/{run}")["state"]
         return state
 
-    def times_in_state(self, run: str, kind: str) -> int:
-        """How often the run came into a state of this type."""
-        states = self.asked("GET", f"/flow_run_states/?flow_run_id={run}")
-        return sum(one["type"] == kind for one in states)
-
     def ended(self, run: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The state that the run ended in."""
 

@@ -1,6 +1,9 @@
-"""Retried in the UI after it was cancelled: the halt of the cancel stands. Behind `make machinery`."""
+"""Retried in the UI: after a crash it goes on, and after a cancel the halt stands. Behind `make machinery`."""
 
 import os
+import signal
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +21,20 @@ def asked(place: Place, sql: str) -> list[tuple[Any, ...]]:
     with suppress(Exception):
         return list(place.asked(sql))
     return []
+
+
+def test_a_killed_session_that_is_retried_is_that_of_an_undisturbed_one(
+    stack: Stack, place: Place, equal_to_undisturbed: Callable[[Place], None]
+) -> None:
+    run = stack.start_run(place.document(1_500))
+    stack.until(lambda: place.orders_at_the_broker() >= 3, "it trades")
+    os.kill(stack.pid_of(run), signal.SIGKILL)
+    assert stack.ended(run)["type"] == "CRASHED"
+    # Prefect's worker says Crashed a second time some seconds later, and takes back a retry that came before; nothing tells when.
+    time.sleep(15)
+    stack.set_state(run, "SCHEDULED", "AwaitingRetry")
+    stack.until(lambda: stack.state_of(run)["type"] == "COMPLETED", "it goes on to its close")
+    equal_to_undisturbed(place)
 
 
 def test_a_cancelled_session_that_is_retried_goes_on_under_its_halt(stack: Stack, place: Place) -> None:
