@@ -57,7 +57,7 @@ def end_of_day_report(
     meant = {hours.session_date for hours in days}
     told = [report for report in reports if report.pages or report.not_traded or report.day in meant]
     for report in told:
-        publish_day(report, ended if report.day == days[-1].session_date else [])
+        publish_day(settings, report, ended if report.day == days[-1].session_date else [])
     answer = {
         "days": [report.day for report in told],
         "sessions": [page.summary.session_id for report in told for page in report.pages],

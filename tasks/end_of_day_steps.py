@@ -25,7 +25,7 @@ from prefect.logging import get_run_logger
 
 from tasks.day_report import DayReport, day_page, days_before, report_of_day
 from tasks.run_record import API_ERRORS
-from tasks.session_publishing import artifact_key
+from tasks.session_publishing import artifact_key, artifact_name
 from tasks.unfinished_sessions import EndedSession, end_unfinished, unfinished_sessions
 from trading.calendar import TradingHours
 from trading.errors import ConfigurationError
@@ -56,7 +56,7 @@ def end_session(settings: Settings, session_id: str, wait_seconds: float) -> End
 def find_missed_days(settings: Settings, day: date, look_back_days: int) -> list[TradingHours]:
     """Days before ``day`` of which no report was published; none where Prefect does not say."""
     earlier = days_before(settings.session.exchange, day, look_back_days)
-    keys = {_day_key(hours.session_date): hours for hours in earlier}
+    keys = {day_key(settings, hours.session_date): hours for hours in earlier}
     try:
         with _client() as client:
             question = {"artifacts": {"key": {"any_": list(keys)}}}
@@ -85,7 +85,7 @@ def report_day(settings: Settings, hours: TradingHours) -> DayReport:
 
 
 @task(name="publish-day", task_run_name="publish {report.day}", cache_policy=NO_CACHE, persist_result=False, retries=0)
-def publish_day(report: DayReport, ended: Sequence[EndedSession]) -> None:
+def publish_day(settings: Settings, report: DayReport, ended: Sequence[EndedSession]) -> None:
     """Put the day, and each of its sessions, where a person looks."""
     try:
         for page in report.pages:
@@ -97,7 +97,7 @@ def publish_day(report: DayReport, ended: Sequence[EndedSession]) -> None:
         # Last: a day without it is missed, and reported again.
         create_markdown_artifact(
             day_page(report, ended),
-            key=_day_key(report.day),
+            key=day_key(settings, report.day),
             description="What the day came to, and what is left of it",
         )
     except API_ERRORS as error:
@@ -190,8 +190,11 @@ def _tell(ended: EndedSession) -> None:
     )
 
 
-def _day_key(day: date) -> str:
-    return f"end-of-day-{day.isoformat()}"
+def day_key(settings: Settings, day: date) -> str:
+    """The key of a day's page: with the strategy's name where that was given one, as those of several strategies have a ledger each,
+    and a day that was reported of one may be missed of another."""
+    own = settings.session.strategy
+    return artifact_name(f"end-of-day-{day.isoformat()}" + (f"-{own}" if own is not None else ""))
 
 
 def _client() -> Any:

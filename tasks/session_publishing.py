@@ -59,4 +59,9 @@ def publish_session(
 
 def artifact_key(session_id: str) -> str:
     """The session's name in the letters that an artifact's key may have."""
-    return re.sub(r"[^a-z0-9]+", "-", f"session-{session_id}".lower()).strip("-")
+    return artifact_name(f"session-{session_id}")
+
+
+def artifact_name(words: str) -> str:
+    """Words in the letters that an artifact's key may have."""
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")

@@ -18,6 +18,7 @@ from flows.trading_session import trading_session
 from storage.questions import ask
 from storage.store import open_store
 from tasks.composition import assemble
+from tasks.end_of_day_steps import find_missed_days
 from trading.calendar import TradingCalendar
 from trading.errors import StoppedEarly
 from trading.settings import Settings, parse_settings
@@ -111,6 +112,11 @@ def test_a_day_is_closed_with_what_nobody_closed_and_the_day_before_that_was_mis
     again = end_of_day_report(settings, DAY, return_state=True)
     assert again.result()["ended"] == []
     assert set(artifacts(again)) == {"end-of-day-2026-01-05", "session-2026-01-05-left-alone-buy-and-hold"}
+
+    # It may well be missed of a strategy beside it, which has a ledger of its own.
+    own = settings.model_copy(update={"session": settings.session.model_copy(update={"strategy": "Beside"})})
+    missed = [[hours.session_date for hours in find_missed_days.fn(one, DAY, 4)] for one in (settings, own)]
+    assert missed == [[], [date(2026, 1, 2)]]
 
     # The next session of the exchange: the schedule is there, and nobody trades it here.
     today = datetime.now(UTC).date()
