@@ -21,8 +21,8 @@ TRADING_ALERTS = (
         (
             "See what is held and what it has cost: openbell report.",
             "To close everything: openbell flatten.",
-            "To trade on: find the reason, then openbell resume. A loss that is still beyond its limit halts again with the next bar; raise "
-            "the limit with openbell limits --set first.",
+            "To trade on: find the reason, then openbell resume, which says under which --scope what stands is cleared. A loss that is still "
+            "beyond its limit halts again with the next bar; raise the limit with openbell limits --set first.",
         ),
         lambda windows: event_of("openbell.risk.halted", "openbell.risk.emergency_stop", within=windows.repeat),
     ),
@@ -65,7 +65,7 @@ TRADING_ALERTS = (
         "The symbol holds what it holds: a failure never trades. After [policy] failures_until_reduce_only failures in a row the strategy is halted.",
         (
             'See the errors: openbell sql "SELECT bar_time, symbol, error FROM decisions WHERE error IS NOT NULL ORDER BY bar_time DESC".',
-            "If it is the model: openbell rollback, and start the session again.",
+            "If it is the model: openbell rollback NAME --stage paper (or live), and start the session again.",
             "If it is the data, leave it: it decides again with the next good bar.",
         ),
         lambda windows: event_of("openbell.risk.policy_failed", within=windows.repeat, threshold=3),
