@@ -1,4 +1,4 @@
-"""Killed without a word, the session's process, and the worker's with the server's."""
+"""The session's process is killed without a word."""
 
 import os
 import signal
@@ -30,26 +30,3 @@ def test_a_killed_session_is_marked_told_compared_and_goes_on_when_it_is_started
     equal_to_undisturbed(place)
     stack.until(lambda: stack.is_told("session crashed"), "somebody is told")
     stack.until(lambda: len(stack.runs_of("reconciliation")) > compared_before, "a comparison follows a crash")
-
-
-def test_a_session_outlasts_its_worker_and_its_server_and_its_run_ends_well(
-    stack: Stack, place: Place, equal_to_undisturbed: Same
-) -> None:
-    run = stack.start_run(place.document(SOME_SECONDS))
-    stack.until(lambda: place.orders_at_the_broker() >= 3, "it trades")
-    session = stack.pid_of(run)
-    killed = {name: stack.pids(f"prefect {name} start") for name in ("worker", "server")}
-    assert all(killed.values())
-    for pid in (pid for pids in killed.values() for pid in pids):
-        os.kill(pid, signal.SIGKILL)
-    assert os.path.exists(f"/proc/{session}")
-    # It has traded to its close before anybody of them is back, or soon after, and tells it when it can.
-    assert stack.ended(run)["type"] == "COMPLETED"
-    for name, pids in killed.items():
-        stack.until(
-            lambda name=name, pids=pids: set(stack.pids(f"prefect {name} start")) - set(pids), f"another {name}"
-        )
-    # Nobody has started it a second time.
-    assert stack.asked("GET", f"/flow_runs/{run}")["run_count"] == 1
-    assert place.asked("SELECT fence FROM session_leases") == [(1,)]
-    equal_to_undisturbed(place)
