@@ -92,10 +92,10 @@ def _session_date_at(settings: Settings, moment: datetime) -> date:
     return day if calendar.is_session(day) else calendar.previous_session_date(day)
 
 
-def session_clock(settings: Settings, opens_at: datetime, wall: Clock, in_real_time: bool) -> AttentiveClock:
+def session_clock(settings: Settings, begins_at: datetime, wall: Clock, in_real_time: bool) -> AttentiveClock:
     """The session's time, and somebody to be told while it is waited for: the wall's where it is traded ``in_real_time``, else the
-    pace that is set, from the opening bell on."""
-    clock = wall if in_real_time else _clock(settings, opens_at)
+    pace that is set, from ``begins_at`` on: the opening bell, or where the session goes on."""
+    clock = wall if in_real_time else _clock(settings, begins_at)
     return AttentiveClock(clock, wall, _looks_up_after(settings), _ATTENDED_EVERY)
 
 
@@ -107,11 +107,11 @@ def is_in_real_time(settings: Settings, day: date, wall: Clock) -> bool:
     return TradingCalendar(settings.session.exchange, now.date()).exchange_date(now) == day
 
 
-def _clock(settings: Settings, opens_at: datetime) -> Clock:
+def _clock(settings: Settings, begins_at: datetime) -> Clock:
     pace = settings.session.pace
     if pace == "max":
-        return BarClock(opens_at)
-    return PacedClock(opens_at, 1.0 if pace == "live" else pace)
+        return BarClock(begins_at)
+    return PacedClock(begins_at, 1.0 if pace == "live" else pace)
 
 
 def _looks_up_after(settings: Settings) -> timedelta | None:

@@ -56,10 +56,14 @@ def stored_venue(
     hours = calendar.hours(day)
     wall = the_wall()
     in_real_time = is_in_real_time(settings, day, wall)
+    found = store.ledger.find_session(session_id(day, account, settings.strategy))
+    last_bar = found.last_bar_time if found is not None else None
     if in_real_time:
-        found = store.ledger.find_session(session_id(day, account, settings.strategy))
-        require_time_left(wall.now(), hours, found is not None and found.last_bar_time is not None)
-    clock = session_clock(settings, hours.opens_at, wall, in_real_time)
+        require_time_left(wall.now(), hours, last_bar is not None)
+    # One that goes on at a pace does not wait again for as long as it has traded.
+    is_paced = settings.session.pace != "max"
+    begins_at = hours.opens_at if last_bar is None or not is_paced else last_bar + settings.session.timeframe.length
+    clock = session_clock(settings, begins_at, wall, in_real_time)
     feed = feed_of(settings, kind, calendar, clock, bars)
     # Raises now what it would raise at the first bar, before an account is made for nothing.
     feed.stream(settings.session.symbols, hours, None)

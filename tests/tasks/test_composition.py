@@ -1,9 +1,10 @@
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tasks.broker_composition import account_name, paper_account_path
 from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
 from tasks.policy_composition import build_policy
+from tasks.venue import stored_venue
 from trading.clocks.wall_clock import rehearsing_at
 from trading.decisions import Halt
 from trading.errors import (
@@ -158,6 +160,20 @@ def test_another_strategy_goes_on_where_the_account_stands(tmp_path: Path) -> No
         summary = desk.agent.run_session()
     # It sells on Tuesday what the other one bought on Monday.
     assert (summary.session_date, summary.fills) == (date(2026, 1, 6), 1)
+
+
+def test_a_paced_session_that_goes_on_does_not_wait_again_for_what_it_has_traded(tmp_path: Path) -> None:
+    with assemble(quick(tmp_path), None) as desk:
+        desk.agent.run_session()
+    paced = quick(tmp_path, session={"timeframe": "30min", "pace": 2})
+    with open_store(tmp_path / "l.duckdb") as store, contextlib.ExitStack() as closing:
+        # As it stands when it was stopped after the bar of 11:00 in New York.
+        store.connection.execute(
+            "UPDATE sessions SET state = 'STOPPED', last_bar_time = TIMESTAMPTZ '2026-01-05 16:00:00+00'"
+        )
+        venue = stored_venue(paced, FeedKind.SYNTHETIC, MONDAY, store, None, closing)
+        waited = venue.clock.now() - datetime(2026, 1, 5, 16, 30, tzinfo=UTC)
+    assert timedelta() <= waited < timedelta(minutes=10)
 
 
 def test_a_holiday_is_refused_before_anything_is_made(tmp_path: Path) -> None:
