@@ -1,4 +1,5 @@
-"""How long Prefect's server keeps what it records, so that a month of daily sessions stays under a gigabyte.
+"""What Prefect's server keeps: how long what it records, so that a month of daily sessions stays under a gigabyte; and on disk who
+holds a slot of a deployment, because a slot whose holder it forgot with a restart is never free again.
 
 The rule: the ledger is the record; the run history is for looking at what happened lately. The server itself removes what is
 older, every hour and a few rows at a time; the flow ``housekeeping`` removes what the server has no rule for.
@@ -19,8 +20,11 @@ _ROWS_AT_ONCE = 100
 
 
 def retention_settings() -> dict[str, str]:
-    """The environment of the server, by which it removes what is old."""
+    """The environment of the server, by which it removes what is old and remembers who holds slots."""
     return {
+        # In its own folder. In memory they were lost with a power cut in mid-run: every later health check was left out, every later
+        # housekeeping and report waited for ever, and a run that lived through a restart of the server was ended.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Durations are written as Prefect reads them: this one as ISO 8601, the others in seconds.
         "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{EVENTS_KEPT.days}D",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs,orphans",
