@@ -8,7 +8,7 @@ import typer
 
 from deployments.terminal.answer import answer_json, screen
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import Config, Db, Json, settings_from
+from deployments.terminal.options import Config, Db, Json, settings_of_one
 
 
 def backup(
@@ -25,7 +25,7 @@ def backup(
     """Write the database, as it is at this moment, and its simulated accounts into a new folder, for `openbell restore`."""
     known: dict[str, Any] = {}
     with failures_told(as_json, known):
-        settings = settings_from(config, db)
+        settings = settings_of_one(config, db)
         known["db"] = str(settings.store.path)
         from tasks.backing_up import back_up
 

@@ -42,6 +42,19 @@ def test_without_a_folder_a_backup_has_a_name_by_the_time(openbell: Command, her
     assert made.name in told.err
 
 
+@pytest.mark.usefixtures("traded")
+def test_beside_several_strategies_it_has_to_be_known_whose_ledger_is_meant(openbell: Command, here: Path) -> None:
+    # The one that was traded before there were any lies there still.
+    (here / "openbell.toml").write_text(
+        '[strategies.trend]\nstore.path = "trend.duckdb"\n[strategies.calm]\nstore.path = "calm.duckdb"\n'
+    )
+    told = openbell("backup")
+    assert told.code == 2
+    assert "--db trend.duckdb (trend)" in told.err
+    assert not (here / "backups").exists()
+    assert openbell("backup", "--db", "openbell.duckdb").code == 0
+
+
 def test_no_database_is_no_backup(openbell: Command, here: Path) -> None:
     assert openbell("backup", "--json").answer["error"] == "store error"
     assert list(here.iterdir()) == []
