@@ -17,7 +17,7 @@ def appointed_date(exchange: str, scheduled_at: datetime, now: datetime) -> date
     """The session's date that a schedule's run of ``scheduled_at`` is for, taken up at ``now`` (both aware).
 
     Raises ``ClosedDay`` where the exchange holds no session on that date, and ``AppointmentMissed`` where it is not today's there.
-    ``ConfigurationError`` for an exchange that is not known.
+    ``ConfigurationError`` for an exchange that is not known, or whose sessions begin on the evening before their date.
     """
     if scheduled_at.tzinfo is None or now.tzinfo is None:
         raise ConfigurationError(
@@ -26,6 +26,11 @@ def appointed_date(exchange: str, scheduled_at: datetime, now: datetime) -> date
     calendar = TradingCalendar(exchange, scheduled_at.date())
     day = calendar.exchange_date(scheduled_at)
     hours = calendar.hours(day)
+    if hours.local(hours.opens_at).date() != day:
+        raise ConfigurationError(
+            f"The session of {day.isoformat()} at {exchange} begins on the evening before, so that a schedule's date does not say which "
+            "session is meant. Start it by hand with its session_date, or trade at an exchange whose sessions begin on their own day."
+        )
     require_today(day, calendar.exchange_date(now), exchange, hours.local(scheduled_at))
     return day
 

@@ -205,3 +205,10 @@ def test_after_the_close_only_what_was_begun_is_brought_to_its_end() -> None:
     require_time_left(hours.closes_at, hours, begun=True)
     with pytest.raises(SessionOver, match=r"closed at 13:00, and it is 13:00 on 2026-11-27"):
         require_time_left(hours.closes_at, hours, begun=False)
+
+
+def test_a_session_that_begins_on_the_evening_before_is_not_guessed_from_a_schedule() -> None:
+    # A quarter of an hour before Tuesday's session in Chicago, which begins on Monday at five; and in the middle of it.
+    for moment in (datetime(2026, 1, 5, 22, 45, tzinfo=UTC), datetime(2026, 1, 6, 15, 0, tzinfo=UTC)):
+        with pytest.raises(ConfigurationError, match="begins on the evening before"):
+            appointed_date("CMES", moment, moment)
