@@ -38,8 +38,7 @@ class Windows:
 class Alert:
     """One alert. ``headline`` and ``happened`` are templates over the event that fired it; the other words stand as they are.
 
-    ``headline`` says in a line what happened to whom; ``when`` is for the documentation. ``acts`` is done besides telling,
-    also where nobody is told.
+    ``headline`` says in a line what happened to whom; ``when`` is for the documentation.
     """
 
     name: AlertName
@@ -49,7 +48,7 @@ class Alert:
     meaning: str
     steps: tuple[str, ...]
     trigger: Callable[[Windows], EventTrigger]
-    acts: tuple[ChangeFlowRunState, ...] = ()
+    remedy: "Remedy | None" = None
 
     @property
     def title(self) -> str:
@@ -70,6 +69,15 @@ class Alert:
             "\nTime: {{ event.occurred.strftime('%Y-%m-%d %H:%M:%S') }} UTC"
             f"{sessions}\nMore: docs/alerts.md#{self.name}\n"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What the server does by itself, also where nobody is told; its alert is sent for what comes of it."""
+
+    title: str
+    trigger: Callable[[Windows], EventTrigger]
+    action: ChangeFlowRunState
 
 
 def _minutes(minutes: Decimal) -> timedelta:

@@ -10,11 +10,11 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import EventTrigger
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from deployments.alerts.alert import PREFIX, Alert, Windows
+from deployments.alerts.alert import PREFIX, Alert, Remedy, Windows
 from deployments.alerts.blocks import Channel, find_channels, make_blocks
 from deployments.alerts.catalogue import ALERTS
 from trading.alert_settings import AlertSettings
@@ -70,12 +70,12 @@ def automations(
     alerts: AlertSettings, channels: Sequence[Channel], strategies: Sequence[str] = ()
 ) -> list[AutomationCore]:
     """What should be on the server. Where no one is told, only what acts by itself is left."""
-    wanted = [
-        _automation(alert, alerts, channels, strategies)
-        for name, alert in ALERTS.items()
-        if name not in alerts.off and (channels or alert.acts)
-    ]
-    return [*wanted, *([_test(channels)] if channels else [])]
+    on = [alert for name, alert in ALERTS.items() if name not in alerts.off]
+    wanted = [_remedy(alert, alert.remedy, alerts) for alert in on if alert.remedy is not None]
+    if channels:
+        wanted += [_automation(alert, alerts, channels, strategies) for alert in on]
+        wanted.append(_test(channels))
+    return wanted
 
 
 def our_automations(client: SyncPrefectClient) -> list[Automation]:
@@ -93,8 +93,7 @@ def our_automations(client: SyncPrefectClient) -> list[Automation]:
 def _automation(
     alert: Alert, alerts: AlertSettings, channels: Sequence[Channel], strategies: Sequence[str]
 ) -> AutomationCore:
-    actions: list[ChangeFlowRunState | SendNotification] = [*alert.acts]
-    actions += [
+    actions = [
         SendNotification(block_document_id=one.block_document_id, subject=alert.subject, body=alert.body(strategies))
         for one in channels
     ]
@@ -104,6 +103,16 @@ def _automation(
         tags=["openbell"],
         trigger=alert.trigger(Windows.of(alerts, alert.name)),
         actions=[*actions],
+    )
+
+
+def _remedy(alert: Alert, remedy: Remedy, alerts: AlertSettings) -> AutomationCore:
+    return AutomationCore(
+        name=PREFIX + remedy.title,
+        description=f"Made by openbell deploy; docs/alerts.md#{alert.name} says why.",
+        tags=["openbell"],
+        trigger=remedy.trigger(Windows.of(alerts, alert.name)),
+        actions=[remedy.action],
     )
 
 

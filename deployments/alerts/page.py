@@ -41,8 +41,8 @@ This page is generated: `python -m deployments.alerts.page > docs/alerts.md`.
 
 An alert comes at once. After that it is silent about the same subject (session, deployment or machine) for `repeat_minutes` (60), and comes again
 with the first event after that: never more than one in a window. Windows follow each other, so that one at the end of a window and one at the
-beginning of the next can be close together. `session-not-started` and `no-heartbeat` come
-once for each run, `no-worker` once each time that the last worker is gone.
+beginning of the next can be close together. `session-not-started` comes once for each run, `no-worker` once each time that the last
+worker is gone.
 
     [alerts]
     repeat_minutes = 60

@@ -3,7 +3,7 @@
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 
-from deployments.alerts.alert import Alert
+from deployments.alerts.alert import Alert, Remedy
 from deployments.alerts.triggers import (
     HEALTH_CHECK,
     RESOURCE,
@@ -117,8 +117,11 @@ SESSION_ALERTS = (
             f"If it is gone: {_LOOK[0].lower()}{_LOOK[1:]} Then start it again.",
             _CLOSE,
         ),
-        lambda windows: run_fell_silent(TRADING, windows.no_heartbeat),
-        acts=(
+        lambda windows: run_ended(TRADING, ["CRASHED"], windows.repeat, f"{NO_HEARTBEAT}*"),
+        # The server refuses to mark a run that has ended, and then nobody is told: of a busy server the end may come late.
+        remedy=Remedy(
+            "mark silent runs as crashed",
+            lambda windows: run_fell_silent(TRADING, windows.no_heartbeat),
             ChangeFlowRunState(
                 name="Crashed",
                 state=StateType.CRASHED,

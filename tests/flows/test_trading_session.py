@@ -57,7 +57,7 @@ def artifacts(flow_run_id: UUID | None) -> dict[str, dict[str, Any]]:
     with get_client(sync_client=True) as client:
         body = {"artifacts": {"flow_run_id": {"any_": [str(flow_run_id)]}}}
         found = client.request("POST", "/artifacts/filter", json=body).json()
-    return {one["type"]: one for one in found}
+    return {one["key"]: one for one in found}
 
 
 def test_a_session_shows_the_stages_of_each_bar_under_readable_names(settings: Make) -> None:
@@ -110,8 +110,8 @@ def test_the_run_ends_with_full_progress_and_a_closing_report(settings: Make) ->
     state = trading_session(settings(), date(2026, 1, 5), return_state=True)
 
     found = artifacts(state.state_details.flow_run_id)
-    assert found["progress"]["data"] == 100.0
-    report = found["markdown"]["data"]
+    assert found["session-progress"]["data"] == 100.0
+    report = found["session-2026-01-05-synthetic-sma-crossover"]["data"]
     assert report.startswith("# Session 2026-01-05 (SYNTHETIC prices)")
     assert "Ledger and broker agree." in report
     assert "`decide`: All 13 task runs of the bars are recorded." in report

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.events import emit_event
-from prefect.states import Crashed, Failed, Running
+from prefect.states import Completed, Crashed, Failed, Running
 
 from deployments.alerts.applying import apply_alerts
 from deployments.terminal.app import run
@@ -57,6 +57,7 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
         "crashed": Crashed(message="exit code 137"),
         "late": State(type=StateType.SCHEDULED, name="Late"),
         "silent": Running(),
+        "over": Completed(),
         "stopped in doubt": Failed(name="Alarm", message="SPY 100 is left"),
     }
     runs: dict[str, str] = {}
@@ -68,11 +69,13 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
             made = client.create_flow_run_from_deployment(deployment, name=f"{name} {ONCE}")
             client.set_flow_run_state(made.id, state, force=True)
             runs[name] = str(made.id)
-    emit_event(
-        "prefect.flow-run.heartbeat",
-        {"prefect.resource.id": f"prefect.flow-run.{runs['silent']}", "prefect.resource.name": f"silent {ONCE}"},
-        related=[{"prefect.resource.id": "prefect.tag.session", "prefect.resource.role": "tag"}],
-    )
+    # The heartbeat of a run that was over in no time comes after its end.
+    for name in ("silent", "over"):
+        emit_event(
+            "prefect.flow-run.heartbeat",
+            {"prefect.resource.id": f"prefect.flow-run.{runs[name]}", "prefect.resource.name": f"{name} {ONCE}"},
+            related=[{"prefect.resource.id": "prefect.tag.session", "prefect.resource.role": "tag"}],
+        )
     # A burst an hour ago, one more within its window, and one after it.
     for minute in (*(61 + number / 100 for number in range(50, 0, -1)), 30, 0):
         told("openbell.risk.halted", f"halted-{ONCE}", f"lost, {minute:g} minutes ago", NOW - timedelta(minutes=minute))
@@ -128,6 +131,24 @@ def test_what_goes_wrong_is_told_with_what_to_do(
     [message] = received()
     assert [word for word in words if word not in message["text"]] == []
     assert "Strategies that are scheduled here: sma." in message["text"]
+
+
+def test_a_run_that_had_ended_is_not_said_to_be_silent(
+    happened: dict[str, str], receivers: Receivers, waiting: Callable[..., Any]
+) -> None:
+    def refused() -> int:
+        body = {
+            "filter": {
+                "event": {"name": ["prefect.automation.action.failed"]},
+                "related": {"id": [f"prefect.flow-run.{happened['over']}"]},
+            }
+        }
+        with get_client(sync_client=True) as client:
+            return int(client.request("POST", "/events/filter", json=body).json()["total"])
+
+    waiting(refused, "the server refuses to mark it")
+    waiting(lambda: receivers.webhook.about(f"no heartbeat: silent {ONCE}"), "the one that was silent")
+    assert receivers.webhook.about(f"no heartbeat: over {ONCE}") == []
 
 
 def test_a_silent_run_is_marked_as_crashed_and_told_once(

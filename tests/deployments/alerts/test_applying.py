@@ -36,7 +36,7 @@ def empty(no_alerts: Callable[[], None]) -> None:
 def test_a_second_time_changes_nothing_and_another_word_changes_what_it_is_in() -> None:
     first = apply_alerts(settings(), environment=SLACK)
     assert first.channels == ("slack-webhook/openbell-alerts",)
-    assert len(first.created) == len(ALERTS) + 1  # the one for tests
+    assert len(first.created) == len(ALERTS) + 2  # the one for tests
     second = apply_alerts(settings(), environment={})
     assert second == AppliedAlerts(channels=first.channels, unchanged=first.created)
     third = apply_alerts(settings(repeat_minutes_of={"halted": 15}), environment={})
@@ -67,7 +67,7 @@ def test_twins_and_alerts_of_old_are_removed_and_those_of_others_stay() -> None:
         try:
             applied = apply_alerts(settings(), environment={})
             assert sorted(applied.removed) == ["openbell: halted", "openbell: of a former version"]
-            assert len(switched(client)) == len(ALERTS) + 1
+            assert len(switched(client)) == len(ALERTS) + 2
             assert client.read_automations_by_name("somebody's own")
         finally:
             for one in client.read_automations_by_name("somebody's own"):
@@ -82,7 +82,7 @@ def test_where_no_one_is_told_only_what_acts_by_itself_is_made() -> None:
         applied = apply_alerts(settings(), environment={})
         assert applied.channels == ()
         assert "no one is told" in applied.in_words
-        assert [*switched(client)] == ["openbell: no heartbeat"]
+        assert [*switched(client)] == ["openbell: mark silent runs as crashed"]
 
 
 def test_a_block_that_is_not_there_is_named_with_those_that_are() -> None:
