@@ -13,11 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from storage.questions import ask
 from tasks.prefect_access import PrefectAccess
@@ -92,10 +94,22 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "deployments.terminal", *map(str, arguments)]
 
 
+def write_deployments(home: Path) -> None:
+    """Those of the house, none of which begins by itself while the stack is up, whatever the day and the hour: in New York a session
+    would at a quarter past nine, and hold the database that a test trades on."""
+    document = yaml.safe_load((HOUSE / "prefect.yaml").read_text(encoding="utf-8"))
+    on_another_day = datetime.now(UTC) + timedelta(days=2)
+    for one in document["deployments"]:
+        for schedule in one.get("schedules", []):
+            schedule |= {"cron": f"{on_another_day:%M %H %d %m} *", "timezone": "UTC"}
+    (home / "prefect.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("home").resolve()
     (home / "openbell.toml").write_text(SETTINGS)
+    write_deployments(home)
     environment = {
         name: value for name, value in os.environ.items() if name not in ("HOME", "PREFECT_HOME", "PREFECT_API_URL")
     }
