@@ -81,6 +81,7 @@ GROUPS = {
 LONGEST = (
     *GROUPS,
     "tests/deployments/stack/test_up.py",
+    "tests/browser/",
     "tests/deployments/stack/test_postgres.py",
     "tests/trading/test_history_replay.py",
     "tests/rehearsals/",

@@ -61,6 +61,9 @@ def stack_environment(home: Path, address: StackAddress, mark: str, environment:
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(address.origins),
         "PREFECT_SERVER_UI_API_URL": f"{address.ui_url}/api",
+        # The newer one of Prefect's two UIs asks another company for its configuration with every page, also where analytics are off.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # What should have come and did not is told also by a server that is busy for minutes: it forgets it after one otherwise.
         "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "PT15M",
         "PYTHONUNBUFFERED": "1",
