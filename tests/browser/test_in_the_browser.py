@@ -47,6 +47,7 @@ def test_a_session_is_started_from_its_form_watched_and_read(ui: "PrefectUi", ho
     ui.artifact("session-account").click()
     expect(page.locator("article").last).to_contain_text("session P&L")
     page.go_back()
+    ui.open_tab("Artifacts")
     ui.artifact(SESSION).click()
     expect(page.get_by_role("heading", name=re.compile("Trades")).first).to_be_visible()
     widths = ui.wait_for_pictures()
