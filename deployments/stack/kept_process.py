@@ -56,6 +56,7 @@ class KeptProcess:
         self._failures = 0
         self._started_at = 0.0
         self._again_at: float | None = None
+        self._says_from = 0
 
     @property
     def pid(self) -> int | None:
@@ -70,6 +71,7 @@ class KeptProcess:
     def start(self) -> None:
         """Start it; raises ``StackFailed`` where the system does not."""
         output = _opened(self._log) if self._log is not None else None
+        self._says_from = output.tell() if output is not None else 0
         try:
             self._process = subprocess.Popen(
                 self._command,
@@ -128,6 +130,13 @@ class KeptProcess:
                 return False
             time.sleep(_PAUSE_SECONDS)
         return True
+
+    def said(self) -> str:
+        """What it has printed since it was started; empty where that goes elsewhere."""
+        try:
+            return "" if self._log is None else self._log.read_bytes()[self._says_from :].decode(errors="replace")
+        except OSError:
+            return ""
 
     def last_words(self) -> str:
         """Where its output is, with the last line of it that says something."""

@@ -25,6 +25,8 @@ from tasks.port_holder import port_holder
 from tasks.prefect_access import PrefectAccess
 from trading.errors import ConfigurationError
 
+NO_LONGER_NAMED = "No longer in the files:"
+"""How ``openbell deploy`` begins to tell of deployments that stand, and may start by themselves, though nobody names them any more."""
 _PATIENT = ("-m", "deployments.stack.once_served", "openbell")
 _START_SECONDS = 300.0
 _SERVER_STOP_SECONDS = 10.0
@@ -113,8 +115,13 @@ class LocalStack:
         if not self._until(lambda: self._asked("/health"), self._server, deadline, signals):
             return False
         self._telling.say(f"The server answers at {self._plan.address.ui_url}; deployments and worker follow.")
-        if self._deploying is not None and not self._until(self._has_deployed, self._deploying, deadline, signals):
-            return False
+        if self._deploying is not None:
+            if not self._until(self._has_deployed, self._deploying, deadline, signals):
+                return False
+            _, named, words = " ".join(self._deploying.said().split()).partition(NO_LONGER_NAMED)
+            if named:
+                # A strategy that was taken out of the settings would trade on, and nobody reads the log of a deploying that went well.
+                self._telling.say(f"{named}{words}")
         return self._until(self._has_worker, self._worker, deadline, signals)
 
     def _until(self, is_so: Callable[[], bool], process: KeptProcess, deadline: float, signals: Signals) -> bool:

@@ -74,10 +74,12 @@ def _warn_of_what_is_left(published: "Published") -> None:
     left = [one for one in published.deployments if one.written == "left"]
     if not left:
         return
+    from deployments.stack.local_stack import NO_LONGER_NAMED
+
     starting = [one.full_name for one in left if one.schedules]
     also = f" {', '.join(starting)} still start by themselves." if starting else ""
     aside().print(
-        f"No longer in the files: {', '.join(one.full_name for one in left)}.{also} openbell deploy --prune removes them.",
+        f"{NO_LONGER_NAMED} {', '.join(one.full_name for one in left)}.{also} openbell deploy --prune removes them.",
         markup=False,
     )
 

@@ -27,6 +27,17 @@ def wait_until_it_says_so(log: Path, times: int = 1) -> None:
         time.sleep(0.05)
 
 
+def test_what_it_says_is_told_apart_from_what_others_said_before(tmp_path: Path) -> None:
+    (tmp_path / "child.log").write_text("of yesterday\n")
+    child = kept(tmp_path, "print('of today')", [])
+    child.start()
+    deadline = time.monotonic() + 30
+    while child.exit_code is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert child.said() == "of today\n"
+
+
 def look_for_long(child: KeptProcess) -> None:
     for _ in range(600):
         child.look()
