@@ -82,7 +82,7 @@ class LocalStack:
         logs = make_prefect_home(plan.home, environment) / "logs"
         logs.mkdir(exist_ok=True)
         self._logs = logs
-        self._server = self._kept("server", ["-m", "prefect", "server", "start"], logs / "server.log")
+        self._server = self._kept("server", ["-m", "deployments.stack.patient_server"], logs / "server.log")
         guard = ["-m", "deployments.terminal", "worker", "--pool", WORK_POOL, "--log", str(logs / "worker.log")]
         self._worker = self._kept("worker", guard, None)
         self._deploying = (

@@ -24,4 +24,4 @@ def server(port: Port = 4200, host: Host = "127.0.0.1") -> None:
         make_prefect_home(home, os.environ)
         environment = stack_environment(home, address, secrets.token_hex(8), os.environ)
         sys.stdout.flush()
-        os.execvpe(sys.executable, [sys.executable, "-m", "prefect", "server", "start"], environment)
+        os.execvpe(sys.executable, [sys.executable, "-m", "deployments.stack.patient_server"], environment)
