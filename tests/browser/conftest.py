@@ -30,7 +30,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the stack works: paths in a form are meant from there."""
     if "OPENBELL_BROWSER" not in os.environ:
         # It has not passed as a whole on a busy machine yet, and must not hold up the others.
-        pytest.skip("asked for with OPENBELL_BROWSER=required, and where there is a Chromium (apt-get install chromium)")
+        pytest.skip(
+            "asked for with OPENBELL_BROWSER=required, and where there is a Chromium (apt-get install chromium)"
+        )
     if chromium() is None:
         # Where the test has to be, leaving it out would go unnoticed.
         (pytest.fail if os.environ.get("OPENBELL_BROWSER") == "required" else pytest.skip)(HOW_TO_GET_IT)
