@@ -47,5 +47,5 @@ def emergency_stop(
     publish_stop(answer)
     if answer["state"] != "SUCCEEDED":
         left = "; ".join(answer["left"]) or "nobody has confirmed it"
-        return Failed(name="Alarm", message=f"The stop of {scope} could not be verified: {left}.", data=answer)
+        return Failed(name="Alarm", message=f"The stop of {scope} could not be verified: {left}.")
     return answer

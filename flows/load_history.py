@@ -73,7 +73,7 @@ def load_history(
     if stopped is None:
         return Completed(message=sentence_of(answer), data=answer)
     name = "DatabaseHeld" if isinstance(stopped, SessionHeld) else "Incomplete"
-    return Failed(name=name, message=f"{stopped} {sentence_of(answer)} Run it again to go on.", data=answer)
+    return Failed(name=name, message=f"{stopped} {sentence_of(answer)} Run it again to go on.")
 
 
 def _load(

@@ -44,5 +44,5 @@ def promote_policy(
         return Failed(message=str(error), data=error)
     publish_promotion(answer)
     if not answer["promoted"]:
-        return Failed(name="Refused", message=outcome(answer), data=answer)
+        return Failed(name="Refused", message=outcome(answer))
     return answer

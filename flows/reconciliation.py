@@ -46,6 +46,5 @@ def reconciliation(
         return Failed(
             name="Unreconciled",
             message=f"{len(answer['remaining'])} of {len(answer['discrepancies'])} differences stand.",
-            data=answer,
         )
     return answer

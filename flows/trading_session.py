@@ -12,16 +12,14 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
-from storage.session_curves import session_curves
 from tasks.appointment import day_in_words, wanted_by_schedule
 from tasks.cancelled_run import Cancellation, undisturbed_by_signals
-from tasks.closing_report import closing_report
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
 from tasks.lost_readers import outlast_readers
 from tasks.run_record import API_ERRORS, RunReporter, reporting
 from tasks.session_events import SessionEvents, telling
-from tasks.session_publishing import TradedSession, publish_session
+from tasks.session_publishing import TradedSession, publish_session, read_session
 from tasks.session_steps import (
     NewBar,
     Sealed,
@@ -135,12 +133,12 @@ def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents, cancellatio
     record = open_session(agent)
     if record.state is SessionState.COMPLETED:
         return TradedSession(agent.summary())
-    events.started(record, session.symbols, str(desk.store.path))
-    bars = desk.hours.bar_count(session.timeframe)
-    plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
-    agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
-    agent.register_hook(HookEvent.TRADING_STOPPED, reporter.ended)
     with _closing_in_order(agent, reporter), cancellation:
+        events.started(record, session.symbols, str(desk.store.path))
+        bars = desk.hours.bar_count(session.timeframe)
+        plan = plan_tasks(session.granularity, bars, session.timeframe.length, session.pace)
+        agent.register_hook(HookEvent.BAR_PROCESSED, reporter.follow(bars))
+        agent.register_hook(HookEvent.TRADING_STOPPED, reporter.ended)
         agent.load_warmup_or_refuse(lambda: load_warmup(agent))
         validate_bars(agent)
         agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
@@ -149,9 +147,7 @@ def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents, cancellatio
         reconcile(agent, "close")
         summary = end_of_day_pnl(agent)
     parts = _NAME_PARTS[plan.granularity]
-    runs_made = {part: plan.runs_for(bars_traded) // len(parts) for part in parts}
-    report, curves = closing_report(desk.store, desk.hours, summary), session_curves(desk.store, summary.session_id)
-    return TradedSession(summary, report, curves, desk.hours.zone, runs_made)
+    return read_session(desk, summary, {part: plan.runs_for(bars_traded) // len(parts) for part in parts})
 
 
 def _trade_bars(agent: OrchestratorAgent, plan: TaskPlan) -> int:

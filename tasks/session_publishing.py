@@ -1,4 +1,7 @@
-"""What is published of a session once it is over and its database is closed: the closing report with its charts, and what the UI lacks."""
+"""What is published of a session once it is over and its database is closed: the closing report with its charts, and what the UI lacks.
+
+The rule: the session is traded and in the ledger. Whatever goes wrong here is logged, and does not make a failed run of it.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,8 +10,10 @@ from datetime import tzinfo
 
 from prefect.logging import get_run_logger
 
-from storage.session_curves import SessionCurves
+from storage.session_curves import SessionCurves, session_curves
 from tasks.charts import session_charts
+from tasks.closing_report import closing_report
+from tasks.composition import Desk
 from tasks.run_record import RunReporter
 from tasks.session_events import SessionEvents
 from trading.sessions import SessionSummary
@@ -28,6 +33,17 @@ class TradedSession:
     runs_made: Mapping[str, int] = field(default_factory=dict)
 
 
+def read_session(desk: Desk, summary: SessionSummary, runs_made: Mapping[str, int]) -> TradedSession:
+    """What there is to publish, while the database is still open."""
+    report, curves = "", None
+    try:
+        report = closing_report(desk.store, desk.hours, summary)
+        curves = session_curves(desk.store, summary.session_id)
+    except Exception:  # noqa: BLE001 - see the rule above
+        get_run_logger().exception("session_id=%s its report could not be made", summary.session_id)
+    return TradedSession(summary, report, curves, desk.hours.zone, runs_made)
+
+
 def publish_session(
     reporter: RunReporter, events: SessionEvents, traded: TradedSession, patience_seconds: float
 ) -> None:
@@ -37,6 +53,13 @@ def publish_session(
     """
     if not traded.runs_made:
         return
+    try:
+        _publish(reporter, events, traded, patience_seconds)
+    except Exception:  # noqa: BLE001 - see the rule above
+        get_run_logger().exception("session_id=%s its report could not be published", traded.summary.session_id)
+
+
+def _publish(reporter: RunReporter, events: SessionEvents, traded: TradedSession, patience_seconds: float) -> None:
     log, name = get_run_logger(), traded.summary.session_id
     charts = ""
     if traded.curves is not None and traded.zone is not None:

@@ -23,7 +23,10 @@ _QUIET_TAGS = ("watch", "maintenance")
 """Runs every few minutes, or at night: only what goes wrong with them is news."""
 _DULL_EVENTS = ("openbell.fill", "openbell.risk.refused", "openbell.risk.trimmed")
 """Many, and nothing that a person has to do anything about: they are in the UI and in the ledger."""
-_ALARMING = ("Failed", "Crashed", "Late", "TimedOut", "Cancelled", "Alarm", "Refused")
+_ALARMING = (
+    *("Failed", "Crashed", "Late", "TimedOut", "Cancelled"),
+    *("Alarm", "Refused", "Unreconciled", "NoBackup", "Incomplete", "DatabaseHeld"),
+)
 
 
 @dataclass(frozen=True, slots=True)

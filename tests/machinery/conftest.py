@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -281,6 +281,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("machinery").resolve()
     document = yaml.safe_load((HOUSE / "prefect.yaml").read_text(encoding="utf-8"))
     document["deployments"] = [one for one in document["deployments"] if one["name"] in DEPLOYED]
+    # None begins by itself meanwhile, whatever the day and the hour.
+    on_another_day = datetime.now(UTC) + timedelta(days=2)
+    for one in document["deployments"]:
+        for schedule in one.get("schedules", []):
+            schedule |= {"cron": f"{on_another_day:%M %H %d %m} *", "timezone": "UTC"}
     (home / "prefect.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (home / "openbell.toml").write_text('[feed]\nkind = "synthetic"\n[alerts]\nno_heartbeat_minutes = "1.6"\n')
     receiver = Receiver()
