@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from deployments.stack.worker import Signals
 from deployments.terminal.answer import answer_json, aside
 from deployments.terminal.failures import failures_told
 from deployments.terminal.options import Config, Db, Host, Json, Port, settings_from
+from trading.strategies import strategies_of
 
 
 def up(
@@ -35,7 +37,7 @@ def up(
     """
     with failures_told(as_json):
         home, file = home_and_settings(config, os.environ)
-        database = (Path() if db is not None else home) / settings_from(file, db).store.path
+        databases = _databases(home, file, db)
         address = StackAddress(host, port)
         check_access(address, os.environ)
         signals = Signals()
@@ -44,7 +46,7 @@ def up(
                 address = free_address(host, port)
                 say(f"Starting the stack of {home} at {address.ui_url}: about 20 s, twice that at a busy machine.")
                 plan = StackPlan(home, address, _deploy_command(config, db) if deploys else ())
-                telling = Telling(say, _tell, lambda where, seconds: _ready(where, seconds, home, database, as_json))
+                telling = Telling(say, _tell, lambda where, seconds: _ready(where, seconds, home, databases, as_json))
                 LocalStack(plan, dict(os.environ), telling).run(note, signals)
         except AlreadyUp as other:
             if not other.note.api_url:
@@ -79,14 +81,25 @@ def _deploy_command(config: Path | None, db: Path | None) -> list[str]:
     return ["deploy", *options]
 
 
-def _ready(address: StackAddress, seconds: float, home: Path, database: Path, as_json: bool) -> None:
+def _databases(home: Path, file: Path | None, db: Path | None) -> dict[str, Path]:
+    """Whose ledgers the stack's sessions write: by strategy, or one without a name."""
+    strategies = strategies_of(file) if db is None else ()
+    if strategies:
+        return {one.name: home / one.settings.store.path for one in strategies}
+    return {"": (Path() if db is not None else home) / settings_from(file, db).store.path}
+
+
+def _ready(address: StackAddress, seconds: float, home: Path, databases: Mapping[str, Path], as_json: bool) -> None:
+    first = next(iter(databases.values()))
+    asked = f' --db "{first}"' if len(databases) > 1 else ""
     lines = [
         f"UI        {address.ui_url}",
         f"API       {address.api_url}",
         f"          export PREFECT_API_URL={address.api_url}",
         f"Home      {home}",
-        f"Database  {database}",
-        '          openbell sql "SELECT * FROM daily_pnl"   (a session that holds it answers through its door)',
+        f"          export OPENBELL_HOME={home}",
+        *[f"Database  {path}{f'   ({name})' if name else ''}" for name, path in databases.items()],
+        f'          openbell sql "SELECT * FROM daily_pnl"{asked}   (a session that holds it answers through its door)',
     ]
     say(f"Up after {seconds:.0f} s. Ctrl-C stops it in order.")
     for line in lines:
@@ -94,4 +107,4 @@ def _ready(address: StackAddress, seconds: float, home: Path, database: Path, as
     sys.stderr.flush()
     if as_json:
         facts = {"ui": address.ui_url, "api": address.api_url, "pid": os.getpid()}
-        answer_json({**facts, "home": str(home), "db": str(database), "seconds": round(seconds, 1)})
+        answer_json({**facts, "home": str(home), "db": str(first), "seconds": round(seconds, 1)})
