@@ -5,11 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help session test test-long crash-test rehearsals machinery mutants pictures lint format bench bench-peers rl constraints clean
+.PHONY: help session test test-long crash-test rehearsals machinery browser mutants pictures lint format bench bench-peers rl constraints clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -1
-	@echo "make session | test | test-long | crash-test | rehearsals | machinery | mutants | pictures | lint | format | bench | bench-peers | clean"
+	@echo "make session | test | test-long | crash-test | rehearsals | machinery | browser | mutants | pictures | lint | format | bench | bench-peers | clean"
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "openbell needs Python 3.11, 3.12 or 3.13; %s is %d.%d. Name another: make PYTHON=python3.11 ..." % (sys.executable, v[0], v[1]))'
@@ -51,7 +51,11 @@ rehearsals: $(VENV)/.dev
 
 # A whole stack is hurt: every failure of docs/operations.md, those too that take their time (a reboot, a broker that is silent).
 machinery: $(VENV)/.dev
-	OPENBELL_TESTS=long $(BIN)/python -m pytest tests/machinery --durations 30
+	OPENBELL_TESTS=long $(BIN)/python -m pytest tests/machinery tests/deployments/stack/test_postgres.py --durations 30
+
+# Chromium in the UI of a stack: a form, a run, its artifacts. apt-get install chromium, or name one in OPENBELL_CHROMIUM.
+browser: $(VENV)/.dev
+	OPENBELL_BROWSER=required $(BIN)/python -m pytest tests/browser --durations 5
 
 # The pictures of the UI in docs/pictures, from a stack that trades two invented days for them (PICTURES="form report": those alone).
 # It needs a Chromium, as the test of the UI does: apt-get install chromium, or OPENBELL_CHROMIUM.

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.skipif(os.environ.get("OPENBELL_TESTS") != "long", reason="make machinery")
+
 Stack = Place = Any
 HOUSE = Path(__file__).parents[2]
 SECONDS_UNTIL_NOTHING_WORKS = 15.0

@@ -5,6 +5,10 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.skipif(os.environ.get("OPENBELL_TESTS") != "long", reason="make machinery")
+
 Stack = Place = Any
 Same = Callable[[Place], None]
 SOME_SECONDS = 3_000.0

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.skipif(os.environ.get("OPENBELL_TESTS") != "long", reason="make machinery")
+
 HOUSE = Path(__file__).parents[3]
 SECONDS = 180.0
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")) or [
