@@ -82,8 +82,11 @@ def test_a_session_is_told_in_events_and_shown_in_artifacts(tmp_path: Path) -> N
 
     run = str(state.state_details.flow_run_id)
     names = ["openbell.fill"] * 2 + ["openbell.session.completed", "openbell.session.started"]
-    found = wait_until(lambda: len(told := events_of(run)) >= len(names) and told)
-    ours = [event for event in found if not event["event"].startswith("openbell.risk.")]
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in events_of(run) if not event["event"].startswith("openbell.risk.")]
+
+    ours = wait_until(lambda: len(found := told()) >= len(names) and found)
     assert sorted(event["event"] for event in ours) == names
     assert {event["resource"]["prefect.resource.id"] for event in ours} == {
         "openbell.session.2026-01-05.synthetic.buy_and_hold"

@@ -31,7 +31,7 @@ def test_an_event_is_told_in_plain_values() -> None:
 
 def found_soon(name: str) -> dict[str, Any]:
     """The one event of that name, once the server has written it down."""
-    body = {"filter": {"event": {"name": [name]}}}
+    body = {"filter": {"event": {"name": [name]}, "resource": {"id": [f"openbell.session.{EVENT.session_id}"]}}}
     deadline = time.monotonic() + SECONDS_A_SERVER_MAY_TAKE
     with get_client(sync_client=True) as client:
         while True:
