@@ -39,7 +39,7 @@ def read_session(desk: Desk, summary: SessionSummary, runs_made: Mapping[str, in
     try:
         report = closing_report(desk.store, desk.hours, summary)
         curves = session_curves(desk.store, summary.session_id)
-    except Exception:  # noqa: BLE001 - see the rule above
+    except Exception:  # noqa: BLE001 - the session is in the ledger: a report that fails must not have it started again
         get_run_logger().exception("session_id=%s its report could not be made", summary.session_id)
     return TradedSession(summary, report, curves, desk.hours.zone, runs_made)
 
@@ -55,7 +55,7 @@ def publish_session(
         return
     try:
         _publish(reporter, events, traded, patience_seconds)
-    except Exception:  # noqa: BLE001 - see the rule above
+    except Exception:  # noqa: BLE001 - as above: the run has done what it was for
         get_run_logger().exception("session_id=%s its report could not be published", traded.summary.session_id)
 
 

@@ -88,7 +88,7 @@ class EmailNotification(NotificationBlock):
                 server.starttls(context=encrypted)
             if self.username is not None and self.password is not None:
                 server.login(self.username, self.password.get_secret_value())
-        except BaseException:
+        except BaseException:  # an interrupt too leaves no line to the mail server open; it is raised again
             server.close()
             raise
         return server
