@@ -1,27 +1,11 @@
-"""What risk has to say, as Prefect events, so that automations can act on it: ``openbell.risk.*``.
-
-The rule: an event that Prefect does not take costs nothing. It is emitted from the observers' thread, and the ledger has it anyway.
-"""
+"""What risk has to say, in the plain values of the Prefect events ``openbell.risk.*``, so that automations can act on it."""
 
 import json
 from decimal import Decimal
 from typing import Any
 
-from prefect import runtime
-
-from tasks.prefect_events import emit_about_session
 from trading.decisions import RiskCheck
 from trading.risk_events import RiskEvent, RiskEventKind
-
-
-def to_prefect(event: RiskEvent, flow_run_id: str | None = None) -> None:
-    """Emit ``openbell.risk.KIND`` of the session. It occurs now; the session's own time is in the payload as ``at``.
-
-    ``flow_run_id`` is the run that it is related to: the one that this is called in where none is given. The observers' thread is
-    in none.
-    """
-    run = flow_run_id or runtime.flow_run.id
-    emit_about_session(f"openbell.risk.{event.kind}", event.session_id, payload_of(event), run, labels_of(event))
 
 
 def payload_of(event: RiskEvent) -> dict[str, Any]:

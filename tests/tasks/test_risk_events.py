@@ -3,12 +3,14 @@ import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 
-from tasks.risk_events import payload_of, to_prefect
+from tasks.risk_events import payload_of
+from tasks.session_events import SessionEvents
 from trading.decisions import RiskCheck, Verdict
 from trading.risk_callbacks import RiskEvent, RiskEventKind
 
@@ -47,7 +49,7 @@ def found_soon(name: str) -> dict[str, Any]:
 def test_the_server_has_the_event_with_its_session_and_its_run() -> None:
     @flow
     def halting() -> str:
-        to_prefect(EVENT)
+        SessionEvents(UUID(str(runtime.flow_run.id)), EVENT.session_id).risk(EVENT)
         return str(runtime.flow_run.id)
 
     run = halting()

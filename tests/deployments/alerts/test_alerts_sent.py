@@ -15,7 +15,7 @@ from prefect.states import Completed, Crashed, Failed, Running
 
 from deployments.alerts.applying import apply_alerts
 from deployments.terminal.app import run
-from tasks.risk_events import to_prefect
+from tasks.session_events import SessionEvents
 from trading.alert_settings import AlertSettings
 from trading.risk_events import RiskEvent, RiskEventKind
 
@@ -89,7 +89,9 @@ def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, s
     for over in (True, False):
         facts = {"episode": "line_lost", "subject": "gateway", "is_over": over}
         words = f"back again {ONCE}" if over else "the line is lost"
-        to_prefect(RiskEvent(RiskEventKind.BROKER_LINE, f"line-{ONCE}", NOW, words, facts=facts))
+        SessionEvents(uuid4(), f"line-{ONCE}").risk(
+            RiskEvent(RiskEventKind.BROKER_LINE, f"line-{ONCE}", NOW, words, facts=facts)
+        )
     return runs
 
 
