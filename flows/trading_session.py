@@ -14,6 +14,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from tasks.appointment import day_in_words, wanted_by_schedule
 from tasks.cancelled_run import Cancellation, undisturbed_by_signals
+from tasks.collection_pauses import no_long_pauses
 from tasks.composition import Desk, assemble
 from tasks.granularity import TaskPlan, plan_tasks
 from tasks.lost_readers import outlast_readers
@@ -142,7 +143,8 @@ def _trade(desk: Desk, reporter: RunReporter, events: SessionEvents, cancellatio
         agent.load_warmup_or_refuse(lambda: load_warmup(agent))
         validate_bars(agent)
         agent.reconcile_or_refuse(lambda: reconcile(agent, "open"))
-        bars_traded = _trade_bars(agent, plan)
+        with no_long_pauses():
+            bars_traded = _trade_bars(agent, plan)
         end_of_session(agent)
         reconcile(agent, "close")
         summary = end_of_day_pnl(agent)
