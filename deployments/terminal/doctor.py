@@ -17,7 +17,7 @@ from rich.text import Text
 from deployments.terminal.answer import answer_json, aside, screen
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import failures_told
-from deployments.terminal.options import SETTINGS_FILE, Config, Db, Json, settings_from, symbols_asked
+from deployments.terminal.options import SETTINGS_FILE, Config, Db, Json, Symbols, settings_from, symbols_asked
 from trading.checks import Check, CheckState
 from trading.settings import Settings
 from trading.strategies import strategies_of
@@ -30,10 +30,7 @@ def doctor(
         str | None,
         typer.Option("--broker", metavar="paper|ib", help="Whose line is looked at too.", show_default="the settings'"),
     ] = None,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option("--symbols", metavar="SYMBOLS", help="Symbols, apart by comma or blank.", show_default="SPY"),
-    ] = None,
+    symbols: Symbols = None,
     db: Db = None,
     config: Config = None,
     as_json: Json = False,

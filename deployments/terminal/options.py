@@ -44,6 +44,38 @@ Timestamp = Annotated[
     ),
 ]
 
+Symbols = Annotated[
+    list[str] | None,
+    typer.Option("--symbols", metavar="SYMBOLS", help="Symbols, apart by comma or blank.", show_default="SPY"),
+]
+PolicyNamed = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME|DIR|FINGERPRINT",
+        help="What decides: flat, buy_and_hold, sma_crossover, or a trained policy by folder, fingerprint, or name and --stage.",
+        show_default="sma_crossover",
+    ),
+]
+PolicyStage = Annotated[
+    str | None,
+    typer.Option(
+        "--stage", metavar="candidate|paper|live", help="The trained policy that is registered at this stage."
+    ),
+]
+PolicyParameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        metavar="NAME=VALUE",
+        help="A parameter of the policy, for example fast=10; once for each.",
+        show_default="the policy's",
+    ),
+]
+StrategyName = Annotated[
+    str | None, typer.Option("--strategy", metavar="NAME", help="Name of the strategy.", show_default="the policy's")
+]
+
 BarsFile = Annotated[
     Path | None,
     typer.Option("--bars", metavar="FILE", help="CSV or Parquet file of bars.", show_default="the stored bars"),

@@ -3,11 +3,8 @@
 It calls the plain functions and needs no server; the flow ``replay-sessions`` does the same from the Prefect UI.
 """
 
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,13 +12,19 @@ import typer
 from deployments.terminal.answer import answer_json, aside, screen
 from deployments.terminal.exit_codes import ExitCode
 from deployments.terminal.failures import failures_told, say_error
+from deployments.terminal.interruption import ended_as_if_interrupted
 from deployments.terminal.options import (
     BarsFile,
     BarsSymbol,
     Config,
     Db,
     Json,
+    PolicyNamed,
+    PolicyParameters,
+    PolicyStage,
     Seed,
+    StrategyName,
+    Symbols,
     Timestamp,
     TimeZone,
     day_asked,
@@ -45,10 +48,7 @@ def replay(
     last: Annotated[
         str | None, typer.Option("--to", metavar="DATE", help="Last exchange date.", show_default="the last with bars")
     ] = None,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option("--symbols", metavar="SYMBOLS", help="Symbols, apart by comma or blank.", show_default="SPY"),
-    ] = None,
+    symbols: Symbols = None,
     feed: Annotated[
         str | None,
         typer.Option("--feed", metavar="recorded|synthetic", help="Where bars come from.", show_default="recorded"),
@@ -57,34 +57,10 @@ def replay(
     bars_symbol: BarsSymbol = None,
     zone: TimeZone = None,
     timestamp: Timestamp = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            metavar="NAME|DIR|FINGERPRINT",
-            help="What decides: flat, buy_and_hold, sma_crossover, or a trained policy by folder, fingerprint, or name and --stage.",
-            show_default="sma_crossover",
-        ),
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage", metavar="candidate|paper|live", help="The trained policy that is registered at this stage."
-        ),
-    ] = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--parameter",
-            metavar="NAME=VALUE",
-            help="A parameter of the policy, for example fast=10; once for each.",
-            show_default="the policy's",
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option("--strategy", metavar="NAME", help="Name of the strategy.", show_default="the policy's"),
-    ] = None,
+    policy: PolicyNamed = None,
+    stage: PolicyStage = None,
+    parameters: PolicyParameters = None,
+    strategy: StrategyName = None,
     account: Annotated[
         str | None,
         typer.Option(
@@ -130,26 +106,11 @@ def replay(
         known["db"] = str(settings.store.path)
         from tasks.session_replays import prepare_replay
 
-        with _ended_as_if_interrupted():
+        with ended_as_if_interrupted():
             prepared = prepare_replay(settings, day_asked(first, "--from"), day_asked(last, "--to"), account)
             known |= {"account": prepared.account, "strategy": prepared.settings.strategy}
             code = _trade(prepared, as_json)
     raise typer.Exit(code)
-
-
-@contextmanager
-def _ended_as_if_interrupted() -> Iterator[None]:
-    """A replay that is told to end (SIGTERM) finishes what it is writing, as with Ctrl-C."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _trade(prepared: "SessionReplay", as_json: bool) -> ExitCode:

@@ -11,7 +11,12 @@ from deployments.terminal.options import (
     Config,
     Db,
     Json,
+    PolicyNamed,
+    PolicyParameters,
+    PolicyStage,
     Seed,
+    StrategyName,
+    Symbols,
     Timestamp,
     TimeZone,
     day_asked,
@@ -31,10 +36,7 @@ def session(
             "--date", metavar="YYYY-MM-DD", help="Exchange date to trade.", show_default="the next or newest one"
         ),
     ] = None,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option("--symbols", metavar="SYMBOLS", help="Symbols, apart by comma or blank.", show_default="SPY"),
-    ] = None,
+    symbols: Symbols = None,
     feed: Annotated[
         str | None,
         typer.Option(
@@ -51,38 +53,14 @@ def session(
     broker: Annotated[
         str | None, typer.Option("--broker", metavar="paper|ib", help="Who executes.", show_default="paper")
     ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            metavar="NAME|DIR|FINGERPRINT",
-            help="What decides: flat, buy_and_hold, sma_crossover, or a trained policy by folder, fingerprint, or name and --stage.",
-            show_default="sma_crossover",
-        ),
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage", metavar="candidate|paper|live", help="The trained policy that is registered at this stage."
-        ),
-    ] = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--parameter",
-            metavar="NAME=VALUE",
-            help="A parameter of the policy, for example fast=10; once for each.",
-            show_default="the policy's",
-        ),
-    ] = None,
+    policy: PolicyNamed = None,
+    stage: PolicyStage = None,
+    parameters: PolicyParameters = None,
     pace: Annotated[
         str | None,
         typer.Option("--pace", metavar="max|live|NUMBER", help="Speed; a number: times real time.", show_default="max"),
     ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option("--strategy", metavar="NAME", help="Name of the strategy.", show_default="the policy's"),
-    ] = None,
+    strategy: StrategyName = None,
     account: Annotated[
         str | None,
         typer.Option(

@@ -3,7 +3,6 @@
 It calls the plain functions and needs no server; the flow ``train-policy`` does the same from the Prefect UI.
 """
 
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import typer
 
 from deployments.terminal.answer import answer_json, aside, screen
 from deployments.terminal.failures import failures_told
+from deployments.terminal.interruption import ended_as_if_interrupted
 from deployments.terminal.options import Config, Db, Json, day_asked, settings_from, symbols_asked
 from trading.bundles.manifest import PolicyKind
 
@@ -84,22 +84,12 @@ def train(
             "session.symbols": symbols_asked(symbols),
         }
         settings = settings_from(config, db, options)
-        with _ended_as_if_interrupted(), _progress_shown() as told:
+        with ended_as_if_interrupted(), _progress_shown() as told:
             answer = train_by_hand(settings, told, resume)
         if as_json:
             answer_json(answer)
         else:
             _show(answer)
-
-
-@contextmanager
-def _ended_as_if_interrupted() -> Iterator[None]:
-    """A training that is told to end (SIGTERM) takes back what is not finished, as with Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
