@@ -48,7 +48,17 @@ def make_prefect_home(home: Path, environment: Mapping[str, str]) -> Path:
 
 def worker_environment(home: Path, mark: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a worker that a person or a system started by itself: the server is whichever is named there."""
-    return {**_QUIET, **environment, "OPENBELL_HOME": str(home), STACK_MARK: mark}
+    # Prefect looks for hooks of a run that was cancelled or has crashed by a script of its own, which Python would let find its neighbours
+    # first: a "storage" that is not ours, and every cancelled run ended with a traceback. What lies in the home is found as before.
+    search = [str(home), environment.get("PYTHONPATH", "")]
+    return {
+        **_QUIET,
+        "PYTHONSAFEPATH": "1",
+        **environment,
+        "PYTHONPATH": os.pathsep.join(folder for folder in search if folder),
+        "OPENBELL_HOME": str(home),
+        STACK_MARK: mark,
+    }
 
 
 def stack_environment(home: Path, address: StackAddress, mark: str, environment: Mapping[str, str]) -> dict[str, str]:
