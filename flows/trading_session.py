@@ -184,11 +184,13 @@ def _closing_in_order(agent: OrchestratorAgent, reporter: RunReporter) -> Iterat
         yield
     except BaseException as error:
         with undisturbed_by_signals():
-            if isinstance(error, TerminationSignal) and reporter.was_cancelled():
-                agent.stop_for_good(
-                    "the session's run was cancelled in Prefect", agent.settings.stopping.flatten_on_cancel
-                )
-            agent.abandon_session(error, "stopped from outside" if isinstance(error, TerminationSignal) else str(error))
+            why = str(error)
+            if isinstance(error, TerminationSignal):
+                why = "stopped from outside"
+                if reporter.was_cancelled():
+                    why = "the session's run was cancelled in Prefect"
+                    agent.stop_for_good(why, agent.settings.stopping.flatten_on_cancel)
+            agent.abandon_session(error, why)
         raise
 
 

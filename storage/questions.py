@@ -117,6 +117,24 @@ def standing_halts(store: Store, at: datetime) -> list[Halt]:
     return [halt_of(row) for row in found]
 
 
+def halt_stood(store: Store, record: SessionRecord, closes_at: datetime) -> bool:
+    """Whether a halt that concerns the session stood when it processed its newest bar, and nobody has cleared it since.
+
+    ``closes_at`` is when its day was over: what was halted later was not in its way.
+    """
+    found = store.connection.rows(
+        """
+        SELECT EXISTS (
+            FROM halts
+            WHERE cleared_at IS NULL AND halted_at < ? AND (expires_at IS NULL OR expires_at > ?)
+            AND (session_id = ? OR scope IN ('all', 'account:' || ?, 'strategy:' || ?))
+        )
+        """,
+        [closes_at, record.last_bar_time or record.started_at, record.session_id, record.account, record.strategy],
+    )
+    return bool(found[0][0])
+
+
 def session_dates(store: Store) -> list[date]:
     """All exchange dates that have a session, oldest first."""
     return [day for (day,) in store.connection.rows("SELECT DISTINCT session_date FROM sessions ORDER BY session_date")]

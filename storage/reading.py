@@ -289,7 +289,10 @@ def _notes_of(connection: Connection, session_id: str) -> tuple[str, ...]:
     """
     found = connection.rows(
         """
-        SELECT 'halted ' || scope || ': ' || reason AS note, halted_at AS moment
+        SELECT
+            'halted ' || scope || ': ' || reason
+            || CASE WHEN cleared_at IS NULL THEN '' ELSE ' (cleared by ' || coalesce(cleared_by, 'somebody') || ')' END AS note,
+            halted_at AS moment
         FROM halts WHERE session_id = $1 AND rule = 'operator'
         UNION ALL
         SELECT 'stop of ' || scope || ' by ' || asked_by || ': ' || state, started_at

@@ -12,6 +12,7 @@ from storage.questions import (
     UndecidedCount,
     discrepancies_of,
     findings_of,
+    halt_stood,
     order_counts,
     rules_that_spoke,
     trades_of,
@@ -48,7 +49,10 @@ _KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class ClosingFacts:
-    """One session: its summary and the facts behind it. Times are UTC; ``hours`` knows the exchange's."""
+    """One session: its summary and the facts behind it. Times are UTC; ``hours`` knows the exchange's.
+
+    ``is_halted``: a halt stood at its newest bar, and nobody has cleared it.
+    """
 
     record: SessionRecord
     settings: Settings
@@ -61,6 +65,7 @@ class ClosingFacts:
     findings: tuple[FindingCount, ...]
     discrepancies: tuple[SeenDiscrepancy, ...]
     overnight: Overnight
+    is_halted: bool
     is_dry_run: bool = False
 
     @property
@@ -75,11 +80,11 @@ def closing_facts(store: Store, session_id: str) -> ClosingFacts:
     if record is None:
         raise StoreError(f"The database {store.path} has no session {session_id}.")
     settings = Settings.model_validate_json(record.settings)
-    calendar = TradingCalendar(settings.session.exchange, record.session_date)
+    hours = TradingCalendar(settings.session.exchange, record.session_date).hours(record.session_date)
     return ClosingFacts(
         record,
         settings,
-        calendar.hours(record.session_date),
+        hours,
         store.ledger.summary(session_id),
         order_counts(store, session_id),
         tuple(trades_of(store, session_id)),
@@ -88,6 +93,7 @@ def closing_facts(store: Store, session_id: str) -> ClosingFacts:
         tuple(findings_of(store, session_id)),
         tuple(discrepancies_of(store, session_id)),
         overnight_of(store, record),
+        halt_stood(store, record, hours.closes_at),
         is_dry_run(store.path),
     )
 

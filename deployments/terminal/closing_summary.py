@@ -40,8 +40,10 @@ def _title(facts: ClosingFacts) -> Text:
     summary = facts.summary
     title = Text.assemble(f"{summary.session_date:%a} {summary.session_date.isoformat()}  ")
     title.append(summary.state.value, style=_STATE_STYLE[summary.state])
-    if summary.halted:
+    if facts.is_halted:
         title.append("  HALTED", style="bold red")
+    elif summary.halted:
+        title.append("  WAS HALTED", style="yellow")
     if facts.is_dry_run:
         title.append("  DRY RUN", style="bold cyan")
     title.append("  ")

@@ -161,10 +161,12 @@ def test_a_running_session_halts_and_resumes(openbell: Command, here: Path) -> N
         assert [one["scope"] for one in halted.answer["standing"]] == ["all"]
         assert "UTC  verify" in halted.err
         assert held(openbell) > 0
+        assert "RUNNING  HALTED  SYNTHETIC" in openbell("report").out
 
         resumed = openbell("resume")
         assert resumed.code == ExitCode.DONE, resumed.err
         assert "Cleared 1 halt of all, done by the session that runs." in resumed.out
+        assert "RUNNING  WAS HALTED  SYNTHETIC" in openbell("report").out
         assert session.poll() is None
     assert asked(openbell, "select session_id <> '', state from stops") == [[True, "SUCCEEDED"]]
 

@@ -53,6 +53,7 @@ def test_what_risk_refused_and_what_was_odd_is_grouped(openbell: Command, here: 
         desk.agent.run_session()
     outcome = openbell("report", "2026-01-05", "--config", "tight.toml")
     assert "HALTED" in outcome.out
+    assert "WAS HALTED" not in outcome.out
     assert "max_daily_loss: the day has lost" in outcome.out
     assert "max_order_shares" in outcome.out
     assert "SPY missing_value" in outcome.out
