@@ -3,13 +3,12 @@
 import ctypes
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from trading.calendar import TradingCalendar
 from trading.checks import Check, ok, warn
 from trading.errors import OpenbellError
-from trading.settings import Settings
 
 SKEW_SECONDS = 2.0
 """A bar is over by the wall's time; more than this and the feed and this machine do not mean the same minute."""
@@ -31,10 +30,12 @@ class Stopwatch:
         return (time.time() - self._wall) - (time.monotonic() - self._steady)
 
 
-def clock_checks(settings: Settings, now: datetime, watch: Stopwatch, server_time: datetime | None) -> Iterator[Check]:
+def clock_checks(
+    exchanges: Sequence[str], now: datetime, watch: Stopwatch, server_time: datetime | None
+) -> Iterator[Check]:
     """``server_time`` is what the Prefect server said at ``now``; None without one."""
     yield _kept(watch, now, server_time)
-    yield _calendar(settings, now)
+    yield from (_calendar(exchange, now) for exchange in exchanges)
 
 
 def _kept(watch: Stopwatch, now: datetime, server_time: datetime | None) -> Check:
@@ -79,8 +80,8 @@ def is_synchronised() -> bool | None:
     return not told[_STATUS] & _UNSYNCHRONISED
 
 
-def _calendar(settings: Settings, now: datetime) -> Check:
-    subject, exchange, until = "calendar", settings.session.exchange, now.date() + _A_YEAR
+def _calendar(exchange: str, now: datetime) -> Check:
+    subject, until = "calendar", now.date() + _A_YEAR
     step = "Install a newer exchange_calendars (pip install -U 'exchange_calendars>=4.11,<5') before the year ends."
     try:
         sessions = TradingCalendar(exchange, now.date()).sessions_between(now.date(), until)

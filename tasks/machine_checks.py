@@ -39,19 +39,20 @@ def machine_checks(
     now: datetime,
     deployed_version: str | None = None,
     port: int = PORT,
-    databases: Sequence[Path] = (),
+    strategies: Sequence[Settings] = (),
 ) -> Iterator[Check]:
     """``file`` is where the settings came from, None for the defaults; ``now`` the machine's time.
 
-    ``deployed_version`` is what deployments should carry; ``port`` is where a stack would be started; ``databases`` are those of
-    several strategies, the settings' own where none is named.
+    ``deployed_version`` is what deployments should carry; ``port`` is where a stack would be started; ``strategies`` are what
+    is traded, the settings themselves where none is named.
     """
     watch = Stopwatch()
     yield _python()
     yield _packages()
     yield ok("settings", f"{file} is valid" if file is not None else "no file: the defaults")
     yield from file_checks(settings)
-    for path in databases or (settings.store.path,):
+    traded = strategies or (settings,)
+    for path in dict.fromkeys(one.store.path for one in traded):
         yield from _database(path, now)
     yield _disk(settings.store.path)
     server_time = None
@@ -68,8 +69,9 @@ def machine_checks(
     else:
         yield server
     yield _zones(settings)
-    yield _day(settings, now)
-    yield from clock_checks(settings, now, watch, server_time)
+    exchanges = list(dict.fromkeys(one.session.exchange for one in traded))
+    yield from (_day(exchange, now) for exchange in exchanges)
+    yield from clock_checks(exchanges, now, watch, server_time)
 
 
 def _asking(checks: Iterator[Check], address: str) -> Iterator[Check]:
@@ -193,17 +195,13 @@ def _hours(offset: timedelta | None) -> str:
     return f"{(offset or timedelta()).total_seconds() / 3600:+g} h"
 
 
-def _day(settings: Settings, now: datetime) -> Check:
-    calendar = TradingCalendar(settings.session.exchange, now.date())
+def _day(exchange: str, now: datetime) -> Check:
+    calendar = TradingCalendar(exchange, now.date())
     today = calendar.exchange_date(now)
-    subject, clock = "clock", f"it is {now:%Y-%m-%d %H:%M:%S} UTC"
+    clock = f"it is {now:%Y-%m-%d %H:%M:%S} UTC, {today:%A} {today.isoformat()} at {exchange}"
     if not calendar.is_session(today):
         following = calendar.next_session_date(today)
-        return ok(
-            subject, f"{clock}; {settings.session.exchange} has no session today, the next on {following.isoformat()}"
-        )
+        return ok("clock", f"{clock}: no session today, the next on {following.isoformat()}")
     hours = calendar.hours(today)
     opens, closes = hours.local(hours.opens_at), hours.local(hours.closes_at)
-    return ok(
-        subject, f"{clock}; {settings.session.exchange} trades today, {opens:%H:%M} to {closes:%H:%M} {hours.zone.key}"
-    )
+    return ok("clock", f"{clock}, which trades from {opens:%H:%M} to {closes:%H:%M} {hours.zone.key}")

@@ -42,8 +42,8 @@ def doctor(
     with failures_told(as_json):
         settings = settings_from(config, db, {"broker.kind": broker, "session.symbols": symbols_asked(symbols)})
         file = config if config is not None else SETTINGS_FILE if SETTINGS_FILE.exists() else None
-        databases = [] if db is not None or file is None else [one.settings.store.path for one in strategies_of(file)]
-        checks = _looked_at(settings, file, databases, as_json)
+        strategies = [] if db is not None or file is None else [one.settings for one in strategies_of(file)]
+        checks = _looked_at(settings, file, strategies, as_json)
         is_bad = any(check.state is CheckState.BAD for check in checks)
         code = ExitCode.REFUSED if is_bad else ExitCode.DONE
         advice = _gateway_settings(settings)
@@ -59,23 +59,23 @@ def doctor(
     raise typer.Exit(code)
 
 
-def _looked_at(settings: Settings, file: Path | None, databases: Sequence[Path], as_json: bool) -> list[Check]:
+def _looked_at(settings: Settings, file: Path | None, strategies: Sequence[Settings], as_json: bool) -> list[Check]:
     """All checks; a person at a terminal sees meanwhile what is being looked at."""
     found: list[Check] = []
     if as_json or not sys.stderr.isatty():
-        return list(_checks(settings, file, databases))
+        return list(_checks(settings, file, strategies))
     with aside().status("Looking at this machine") as status:
-        for check in _checks(settings, file, databases):
+        for check in _checks(settings, file, strategies):
             found.append(check)
             status.update(f"{len(found)} looked at, after {check.subject}")
     return found
 
 
-def _checks(settings: Settings, file: Path | None, databases: Sequence[Path]) -> Iterator[Check]:
+def _checks(settings: Settings, file: Path | None, strategies: Sequence[Settings]) -> Iterator[Check]:
     from deployments.publishing.house import version
     from tasks.machine_checks import machine_checks
 
-    yield from machine_checks(settings, file, datetime.now(UTC), version(os.environ), databases=databases)
+    yield from machine_checks(settings, file, datetime.now(UTC), version(os.environ), strategies=strategies)
     if "ib" in (settings.broker.kind, settings.feed.kind):
         from tasks.ib_composition import gateway_checks
 
