@@ -232,7 +232,10 @@ def _range(settings: Settings, source: BarSource, first: date | None, last: date
     if first is not None and last is not None:
         return first, last
     if settings.feed.kind is FeedKind.SYNTHETIC:
-        raise ConfigurationError("An invented market has no first and no last day: name both with --from and --to.")
+        raise ConfigurationError(
+            "An invented market has no first and no last day. Name both: first_date and last_date in the form, --from and --to in a "
+            "terminal."
+        )
     spans = [span for symbol in settings.session.symbols if (span := source.span(symbol)) is not None]
     if not spans:
         known = ", ".join(source.symbols()[:8]) or "none at all"
