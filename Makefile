@@ -30,8 +30,8 @@ session: $(VENV)/.base
 # Hundreds of processes are started: what one of them compiles the others read, also where nothing is to be written usually.
 test test-long crash-test rehearsals machinery: export PYTHONDONTWRITEBYTECODE =
 
-# Three files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
-TESTERS := 3
+# Four files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
+TESTERS := 4
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --durations 15
 

@@ -65,7 +65,7 @@ def next_date(settings: Settings, kind: FeedKind, account: str, store: Store, ba
     if span is None:
         known = bars.symbols()
         raise DataNotFit(
-            f"{bars.name} has no bars of {symbol}; it has {', '.join(known[:20]) or 'none at all'}. "
+            f"There are no bars of {symbol} in {bars.name}, which has {', '.join(known[:20]) or 'none at all'}. "
             "Name another symbol with --symbols, or import its bars with 'openbell import-bars'."
         )
     return _session_date_at(settings, span[1])

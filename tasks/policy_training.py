@@ -193,7 +193,7 @@ def _span(source: BarSource, settings: Settings) -> tuple[date, date]:
     if missing:
         known = ", ".join(source.symbols()[:20]) or "none at all"
         raise ConfigurationError(
-            f"{source.name} has no bars of {', '.join(missing)}; it has {known}. Name other symbols with --symbols, or import bars with openbell "
+            f"There are no bars of {', '.join(missing)} in {source.name}, which has {known}. Name other symbols with --symbols, or import bars with openbell "
             "import-bars."
         )
     there = [span for span in spans.values() if span is not None]

@@ -240,7 +240,7 @@ def _range(settings: Settings, source: BarSource, first: date | None, last: date
     if not spans:
         known = ", ".join(source.symbols()[:8]) or "none at all"
         raise DataNotFit(
-            f"{source.name} has no bars of {', '.join(settings.session.symbols[:8])}; it has {known}. Import some."
+            f"There are no bars of {', '.join(settings.session.symbols[:8])} in {source.name}, which has {known}. Import some."
         )
     earliest, latest = min(span[0] for span in spans), max(span[1] for span in spans)
     exchange = settings.session.exchange

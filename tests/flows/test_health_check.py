@@ -81,14 +81,16 @@ def test_a_scheduled_session_that_did_not_begin_is_told(
             if run is not None:
                 client.delete_flow_run(run)
     assert (state.is_completed(), state.name) == (True, "Unwell")
-    told = {event["event"]: event for event in events_of(state)}
+    events = events_of(state)
+    told = {event["event"]: event for event in events}
     missing = told["openbell.health.session_missing"]
     assert missing["payload"]["message"].startswith("No session of trend has begun today")
     assert missing["payload"]["remedy"]
     assert missing["payload"]["level"] == "bad"
     assert "elsewhere" not in str(told)
-    lost = told["openbell.health.zombie_run"]
-    assert "lost run" in lost["payload"]["message"]
+    # The server is shared: others may have left a run behind too.
+    zombies = [event for event in events if event["event"] == "openbell.health.zombie_run"]
+    [lost] = [event for event in zombies if "lost run" in event["payload"]["message"]]
     labels = [event["resource"]["openbell.health.subject"] for event in (missing, lost)]
     assert labels == ["session_missing", "other"]
     rows = json.loads(artifacts(state)["health"])
