@@ -143,7 +143,9 @@ def _newest_day(settings: Settings, source: BarSource | None, symbols: Sequence[
     span = source.span(symbols[0])
     if span is None:
         known = ", ".join(source.symbols()[:20]) or "none at all"
-        raise DataNotFit(f"There are no bars of {symbols[0]} in {source.name}, which has {known}. Name another with --symbols.")
+        raise DataNotFit(
+            f"There are no bars of {symbols[0]} in {source.name}, which has {known}. Name another with --symbols."
+        )
     calendar = TradingCalendar(settings.session.exchange, span[1].date())
     day = calendar.exchange_date(span[1])
     return day if calendar.is_session(day) else calendar.previous_session_date(day)
