@@ -3,10 +3,11 @@
 The rule: an alert is understood by someone who was woken by it, without this repository at hand.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 from prefect.events import EventTrigger
 from prefect.events.actions import ChangeFlowRunState
@@ -59,15 +60,14 @@ class Alert:
     def subject(self) -> str:
         return PREFIX + self.headline
 
-    def body(self, strategies: Sequence[str] = ()) -> str:
-        """The template of the whole text. ``strategies`` are those whose sessions this server starts."""
+    def body(self, strategies: Mapping[str, Path] | None = None) -> str:
+        """The template of the whole text. ``strategies`` are those whose sessions this server starts, with their databases."""
         steps = "\n".join(f"{number}. {step}" for number, step in enumerate(self.steps, 1))
-        sessions = f"\nStrategies that are scheduled here: {', '.join(strategies)}." if strategies else ""
         return (
             f"{self.happened}\n\nWhat it means: {self.meaning}\n\nWhat to do:\n{steps}\n"
             "{% if flow_run %}\nRun: {{ flow_run.name }} {{ (flow_run|ui_url) or '(in the Prefect UI)' }}{% endif %}"
             "\nTime: {{ event.occurred.strftime('%Y-%m-%d %H:%M:%S') }} UTC"
-            f"{sessions}\nMore: docs/alerts.md#{self.name}\n"
+            f"{_scheduled(strategies or {})}\nMore: docs/alerts.md#{self.name}\n"
         )
 
 
@@ -78,6 +78,16 @@ class Remedy:
     title: str
     trigger: Callable[[Windows], EventTrigger]
     action: ChangeFlowRunState
+
+
+def _scheduled(strategies: Mapping[str, Path]) -> str:
+    """A line about the strategies: beside several a command of the steps has to be told whose account is meant."""
+    if not strategies:
+        return ""
+    if len(strategies) == 1:
+        return f"\nStrategies that are scheduled here: {', '.join(strategies)}."
+    each = ", ".join(f"--db {database} for {name}" for name, database in strategies.items())
+    return f"\nSeveral strategies are scheduled here, and each command is told which one is meant: {each}."
 
 
 def _minutes(minutes: Decimal) -> timedelta:

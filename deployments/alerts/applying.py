@@ -6,6 +6,7 @@ Ours are those whose name begins with ``openbell: ``; no other one is touched. W
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -54,11 +55,13 @@ class AppliedAlerts:
 
 
 def apply_alerts(
-    alerts: AlertSettings, strategies: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    alerts: AlertSettings,
+    strategies: Mapping[str, Path] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AppliedAlerts:
     """Make blocks from ``environment`` (this process's where none is given), and the automations of the settings.
 
-    ``strategies`` are named in the messages. Raises ``ConfigurationError``, before any automation is changed, for blocks that are not there.
+    ``strategies`` are named in the messages, with their databases. Raises ``ConfigurationError``, before any automation is changed, for blocks that are not there.
     """
     make_blocks(os.environ if environment is None else environment)
     with get_client(sync_client=True) as client:
@@ -67,7 +70,7 @@ def apply_alerts(
 
 
 def automations(
-    alerts: AlertSettings, channels: Sequence[Channel], strategies: Sequence[str] = ()
+    alerts: AlertSettings, channels: Sequence[Channel], strategies: Mapping[str, Path] | None = None
 ) -> list[AutomationCore]:
     """What should be on the server. Where no one is told, only what acts by itself is left."""
     on = [alert for name, alert in ALERTS.items() if name not in alerts.off]
@@ -91,7 +94,7 @@ def our_automations(client: SyncPrefectClient) -> list[Automation]:
 
 
 def _automation(
-    alert: Alert, alerts: AlertSettings, channels: Sequence[Channel], strategies: Sequence[str]
+    alert: Alert, alerts: AlertSettings, channels: Sequence[Channel], strategies: Mapping[str, Path] | None
 ) -> AutomationCore:
     actions = [
         SendNotification(block_document_id=one.block_document_id, subject=alert.subject, body=alert.body(strategies))

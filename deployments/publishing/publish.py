@@ -76,7 +76,7 @@ def publish(config: Path | None = None, database: Path | None = None, prune: boo
         pools = {name: make_work_pool(client, name) for name in sorted({one.work_pool for one in wanted})}
         written = _write_all(client, wanted, prune)
     named = tuple(one.name for one in strategies)
-    alerts = apply_alerts(settings.alerts, named)
+    alerts = apply_alerts(settings.alerts, {one.name: one.settings.store.path for one in strategies})
     return Published(
         api=str(get_current_settings().api.url),
         home=home,

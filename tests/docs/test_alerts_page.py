@@ -40,6 +40,13 @@ def test_a_message_names_its_section_and_says_what_to_do(name: AlertName) -> Non
         assert key in type(getattr(Settings(), section)).model_fields
 
 
+def test_beside_several_strategies_a_message_says_how_a_command_is_told_which_is_meant() -> None:
+    alert = ALERTS[AlertName.HALTED]
+    assert "--db" not in alert.body({"trend": Path("trend.duckdb")})
+    both = alert.body({"trend": Path("trend.duckdb"), "calm": Path("calm.duckdb")})
+    assert "--db trend.duckdb for trend, --db calm.duckdb for calm." in both
+
+
 def test_settings_that_the_page_names_exist() -> None:
     fields = set(AlertSettings.model_fields)
     named = set(re.findall(r"^    ([a-z_]+) = ", PAGE, re.MULTILINE)) | set(re.findall(r"`([a-z]+_minutes)`", PAGE))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -51,7 +52,7 @@ def receivers(webhook_receiver: Callable[[], Any], mail_server: Callable[[], Any
 def happened(no_alerts: Callable[[], None], receivers: Receivers) -> dict[str, str]:
     """Everything goes wrong at once, so that the tests wait for it together; the ids of the runs by what became of them."""
     no_alerts()
-    apply_alerts(SHORT, ["sma"], receivers.environment())
+    apply_alerts(SHORT, {"sma": Path("sma.duckdb")}, receivers.environment())
     states: dict[str, State[Any]] = {
         "failed": Failed(message="the data is not fit"),
         "crashed": Crashed(message="exit code 137"),
@@ -231,7 +232,7 @@ def test_a_test_that_a_channel_does_not_take_ends_with_1(
 ) -> None:
     with mail_server() as picky:
         wrong = {"OPENBELL_ALERT_SMTP_URL": f"smtp+plain://desk:wrong@127.0.0.1:{picky.port}"}
-        apply_alerts(SHORT, ["sma"], {**receivers.environment(), **wrong})
+        apply_alerts(SHORT, {"sma": Path("sma.duckdb")}, {**receivers.environment(), **wrong})
         assert run(["alerts", "--test", "--wait", "240", "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     arrived = {one["channel"]: one["arrived"] for one in answer["test"]}
