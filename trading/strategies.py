@@ -19,12 +19,12 @@ from trading.settings_explained import explained
 
 
 class ScheduleSettings(Section):
-    """When a strategy's session is started by itself. What is left out is as in prefect.yaml."""
+    """When a strategy's session is started by itself. What is left out is as in prefect.yaml, in the exchange's zone."""
 
     cron: Annotated[str, Field(pattern=r"^\S+( \S+){4}$")] | None = None
     """Minute, hour, day of the month, month, day of the week; sessions start before the bell, for example `15 9 * * 1-5`."""
     timezone: ZoneName | None = None
-    """Time zone of the cron, for example America/New_York."""
+    """Time zone of the cron, for example Europe/London. Left out it is the exchange's."""
     active: bool | None = None
     """Whether the schedule is switched on when it is first deployed. Afterwards the switch in the Prefect UI is the one that counts."""
 

@@ -12,16 +12,22 @@ HOME = "OPENBELL_HOME"
 VERSION = "OPENBELL_VERSION"
 SETTINGS_FILE = "openbell.toml"
 _HOUSE = Path(__file__).parents[2]
+_OURS = (_HOUSE, Path(sys.prefix) / "share" / "openbell")
 
 
 def deployments_file(home: Path) -> Path:
     """The prefect.yaml to deploy: the home's own, else the one beside the packages, else where the installation put it."""
-    for place in (home, _HOUSE, Path(sys.prefix) / "share" / "openbell"):
+    for place in (home, *_OURS):
         if (place / "prefect.yaml").is_file():
             return place / "prefect.yaml"
     raise ConfigurationError(
         f"There is no prefect.yaml in {home}, {_HOUSE} or {sys.prefix}/share/openbell. Install openbell again, or run from its repository."
     )
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a prefect.yaml is the one that comes with openbell, not one that a person wrote."""
+    return file.resolve() in {place.resolve() / "prefect.yaml" for place in _OURS}
 
 
 def home_and_settings(config: Path | None, environment: Mapping[str, str]) -> tuple[Path, Path | None]:

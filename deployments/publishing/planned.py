@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from typing import Any
 
 from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
+from deployments.publishing.exchange_times import at_exchange
 from trading.errors import ConfigurationError
 from trading.settings import Settings
 from trading.strategies import ScheduleSettings, Strategy
@@ -46,6 +48,10 @@ class PlannedDeployment:
     def full_name(self) -> str:
         return f"{self.flow.name}/{self.name}"
 
+    def at_exchange(self, exchange: str, day: date) -> "PlannedDeployment":
+        """The same with its times moved to those of the exchange."""
+        return replace(self, schedules=[at_exchange(one, exchange, day) for one in self.schedules])
+
     def with_settings(self, settings: Settings) -> "PlannedDeployment":
         """The same with what a file sets laid over its own; a flow that takes no settings stays as it is."""
         if SETTINGS not in self.flow.parameters.properties:
@@ -75,16 +81,29 @@ def planned_of(document: Mapping[str, Any]) -> list[PlannedDeployment]:
 
 
 def plan(
-    deployments: Sequence[PlannedDeployment], settings: Settings, strategies: Sequence[Strategy]
+    deployments: Sequence[PlannedDeployment],
+    settings: Settings,
+    strategies: Sequence[Strategy],
+    moved_on: date | None = None,
 ) -> list[PlannedDeployment]:
     """Every deployment with ``settings``; where there are strategies, each for each of them instead.
+
+    ``moved_on``: their times are New York's, and are moved to those of each exchange as it trades around that day. None leaves them.
 
     A deployment works on one database and one account. With several strategies there is none that could be meant by a
     plain ``halt``, so all of them carry a name.
     """
+
+    def there(one: PlannedDeployment, exchange: str) -> PlannedDeployment:
+        return one if moved_on is None else one.at_exchange(exchange, moved_on)
+
     if not strategies:
-        return [one.with_settings(settings) for one in deployments]
-    return [one.of_strategy(strategy) for strategy in strategies for one in deployments]
+        return [there(one, settings.session.exchange).with_settings(settings) for one in deployments]
+    return [
+        there(one, strategy.settings.session.exchange).of_strategy(strategy)
+        for strategy in strategies
+        for one in deployments
+    ]
 
 
 def _planned(said: Mapping[str, Any], pull: Sequence[Mapping[str, Any]]) -> PlannedDeployment:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from prefect.settings import get_current_settings
 
 from deployments.alerts.applying import AppliedAlerts, apply_alerts
 from deployments.publishing.deployments_document import read_deployments_document
-from deployments.publishing.house import HOME, VERSION, deployments_file, home_and_settings, version
+from deployments.publishing.house import HOME, VERSION, deployments_file, home_and_settings, is_ours, version
 from deployments.publishing.planned import PlannedDeployment, plan, planned_of
 from deployments.publishing.server import make_work_pool, server
 from deployments.publishing.writing import Written, remove, write
@@ -71,8 +72,12 @@ def publish(config: Path | None = None, database: Path | None = None, prune: boo
     refuse_what_is_shared(strategies, home)
     this = version(os.environ)
     with server() as client:
-        document = read_deployments_document(deployments_file(home), {HOME: str(home), VERSION: this})
-        wanted = plan(planned_of(document), settings, strategies)
+        deployed = deployments_file(home)
+        document = read_deployments_document(deployed, {HOME: str(home), VERSION: this})
+        # A file that a person wrote says what it means.
+        wanted = plan(
+            planned_of(document), settings, strategies, datetime.now(UTC).date() if is_ours(deployed) else None
+        )
         pools = {name: make_work_pool(client, name) for name in sorted({one.work_pool for one in wanted})}
         written = _write_all(client, wanted, prune)
     named = tuple(one.name for one in strategies)
