@@ -169,7 +169,7 @@ def past_bars_at_ib(settings: Settings) -> Iterator[PastBars]:
 
     Raises ``BrokerNotReady`` or another ``RefusedToTrade`` where there is no line.
     """
-    ib = settings.broker.ib.model_copy(update={"client_id": settings.broker.ib.client_id + 1})
+    ib = settings.broker.ib.model_copy(update={"client_id": settings.broker.ib.past_bars_client_id})
     apart = settings.model_copy(update={"broker": settings.broker.model_copy(update={"ib": ib})})
     with contextlib.ExitStack() as closing:
         line = _connected(apart, None, closing, with_broker=False)

@@ -134,6 +134,11 @@ class IbSettings(Section):
             raise ValueError("reconnect_longest_seconds is below reconnect_first_seconds")
         return self
 
+    @property
+    def past_bars_client_id(self) -> int:
+        """The number of the line on which past bars are loaded, so that a session keeps its own."""
+        return self.client_id + 1
+
     def contract(self, symbol: str) -> ContractSettings:
         """What is set about a symbol; a share in dollars where nothing is."""
         found = next((one for one in self.contracts if one.symbol == symbol), None)

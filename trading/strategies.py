@@ -70,10 +70,12 @@ def refuse_what_is_shared(strategies: Sequence[Strategy], home: Path) -> None:
                 f"{both} share the account {account[-1]}: each would find the other's positions and orders in it. Name another "
                 f"one in {_where_accounts_are_named(one.settings, other.name)}."
             )
-        if _line(one.settings) is not None and _line(one.settings) == _line(other.settings):
+        shared = _lines(one.settings) & _lines(other.settings)
+        if shared:
+            number = min(number for _, _, number in shared)
             raise ConfigurationError(
-                f"{both} share the client_id {one.settings.broker.ib.client_id} of one gateway, which has one connection for each. "
-                f"Give one of them its own: [{STRATEGIES}.{other.name}.broker.ib] client_id."
+                f"{both} share the client_id {number} of one gateway, which has one connection for each; each uses its own and, for past "
+                f"bars, the next one. Give one of them another: [{STRATEGIES}.{other.name}.broker.ib] client_id."
             )
 
 
@@ -116,6 +118,9 @@ def _where_accounts_are_named(settings: Settings, other: str) -> str:
     )
 
 
-def _line(settings: Settings) -> tuple[str, int, int] | None:
+def _lines(settings: Settings) -> set[tuple[str, int, int]]:
+    """The connections that it makes, by the gateway's address and the client's number; none where it needs no gateway."""
+    if "ib" not in (settings.broker.kind, settings.feed.kind):
+        return set()
     ib = settings.broker.ib
-    return (ib.host, ib.port, ib.client_id) if settings.broker.kind == "ib" else None
+    return {(ib.host, ib.port, number) for number in (ib.client_id, ib.past_bars_client_id)}

@@ -40,7 +40,7 @@ store.path = "one.duckdb"
 broker.ib = { account = "DU1", client_id = 1 }
 [strategies.two]
 store.path = "two.duckdb"
-broker.ib = { account = "DU2", client_id = 2 }
+broker.ib = { account = "DU2", client_id = 3 }
 """
 
 
@@ -120,4 +120,8 @@ def test_strategies_that_share_a_database_an_account_or_a_connection_are_refused
     one_file = TWO + '[broker.paper]\npath = "account.sqlite"\n'
     assert "trend and calm share the account" in refused(tmp_path, one_file)
     assert "one and two share the account DU1" in refused(tmp_path, AT_IB.replace("DU2", "DU1"))
-    assert "client_id 1" in refused(tmp_path, AT_IB.replace("client_id = 2", "client_id = 1"))
+    assert "client_id 1" in refused(tmp_path, AT_IB.replace("client_id = 3", "client_id = 1"))
+    # The number after its own is that of the line on which the first loads past bars.
+    assert "client_id 2" in refused(tmp_path, AT_IB.replace("client_id = 3", "client_id = 2"))
+    live_bars = TWO + '[feed]\nkind = "ib"\n'
+    assert "client_id 17" in refused(tmp_path, live_bars)
