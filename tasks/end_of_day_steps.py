@@ -13,8 +13,6 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
@@ -25,11 +23,11 @@ from prefect.logging import get_run_logger
 
 from tasks.day_report import DayReport, day_page, days_before, report_of_day
 from tasks.run_record import API_ERRORS
+from tasks.scheduled_strategies import scheduled_strategies
 from tasks.session_publishing import artifact_key, artifact_name
 from tasks.unfinished_sessions import EndedSession, end_unfinished, unfinished_sessions
 from trading.calendar import TradingHours
-from trading.errors import ConfigurationError
-from trading.settings import Settings, parse_settings
+from trading.settings import Settings
 
 _API_SECONDS = 5.0
 _NOT_SAID = "Prefect did not say which sessions were scheduled, and whether they ran."
@@ -109,11 +107,14 @@ def _not_traded(settings: Settings, hours: TradingHours, traded: set[str]) -> li
     try:
         with _client() as client:
             missing = [
-                (one, strategy)
-                for one, strategy in _scheduled(client, settings)
-                if strategy not in traded and one.created is not None and one.created < hours.opens_at
+                (one, theirs.strategy)
+                for one, theirs in scheduled_strategies(client, settings)
+                if theirs.strategy not in traded and one.created is not None and one.created < hours.opens_at
             ]
-            found = [(one, strategy, _runs_on(client, one, hours)) for one, strategy in missing]
+            found = [
+                (one, strategy, _runs_on(client, one, hours))
+                for one, strategy in sorted(missing, key=lambda pair: pair[1])
+            ]
     except API_ERRORS as error:
         get_run_logger().warning("day=%s scheduled sessions not looked for: %s", hours.session_date, error)
         return [_NOT_SAID]
@@ -123,23 +124,6 @@ def _not_traded(settings: Settings, hours: TradingHours, traded: set[str]) -> li
         for one, strategy, runs in found
         if not any(name == "Completed" for name, _ in runs)
     ]
-
-
-def _scheduled(client: SyncPrefectClient, settings: Settings) -> list[tuple[DeploymentResponse, str]]:
-    """Session deployments on this ledger whose schedule is switched on, with their strategies."""
-    mine = settings.store.path.absolute().resolve()
-    found = []
-    for one in client.read_deployments(
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["openbell", "session"]))
-    ):
-        try:
-            theirs = parse_settings(one.parameters.get("settings", {}), f"deployment {one.name}")
-        except ConfigurationError as error:
-            get_run_logger().warning("deployment %s is passed over: %s", one.name, error)
-            continue
-        if any(schedule.active for schedule in one.schedules) and theirs.store.path.absolute().resolve() == mine:
-            found.append((one, theirs.strategy))
-    return sorted(found, key=lambda pair: pair[1])
 
 
 def _runs_on(client: SyncPrefectClient, one: DeploymentResponse, hours: TradingHours) -> list[tuple[str, str]]:

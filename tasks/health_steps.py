@@ -15,8 +15,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -30,15 +28,14 @@ from prefect.settings import PREFECT_HOME
 from tasks.backing_up import backups_folder
 from tasks.health_checks import ledger_checks, room_checks, skew_check
 from tasks.run_record import API_ERRORS
+from tasks.scheduled_strategies import OURS, scheduled_strategies
 from trading.calendar import TradingHours
 from trading.checks import CheckState, bad, ok, warn
-from trading.errors import ConfigurationError
 from trading.health import Looked
-from trading.settings import Settings, parse_settings
+from trading.settings import Settings
 
 _API_SECONDS = 5.0
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
-_OF_OURS, _OF_SESSIONS = "openbell", "session"
 _ALERTED_BY_NAME = frozenset({"session_missing", "data_stale", "disk", "discrepancy", "halt", "policy"})
 """Subjects that have an alert of their own, here or where the session tells of them; all others share one."""
 
@@ -51,31 +48,14 @@ def look_at_runs(settings: Settings) -> tuple[list[str], list[Looked]]:
             before = datetime.now(UTC)
             told = client.request("GET", "/health").headers.get("date")
             looked = [] if told is None else [Looked(skew_check(parsedate_to_datetime(told), before))]
-            return _scheduled(client, settings), looked + _zombies(client)
+            scheduled = sorted(_strategy(theirs) for _, theirs in scheduled_strategies(client, settings))
+            return scheduled, looked + _zombies(client)
     except API_ERRORS as error:
         get_run_logger().warning("runs not looked at error=%s", error)
         words = "Prefect's server did not say which runs are scheduled and which run"
         return [], [
             Looked(warn("prefect", words, "Sessions trade without it. See whether the server is up: openbell doctor."))
         ]
-
-
-def _scheduled(client: SyncPrefectClient, settings: Settings) -> list[str]:
-    """The strategies on the settings' database that a schedule which is switched on starts."""
-    mine = settings.store.path.absolute().resolve()
-    found = []
-    for one in client.read_deployments(
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[_OF_OURS, _OF_SESSIONS]))
-    ):
-        if one.paused or not any(schedule.active for schedule in one.schedules):
-            continue
-        try:
-            theirs = parse_settings(one.parameters.get("settings", {}), f"deployment {one.name}")
-        except ConfigurationError:
-            continue  # its run says so
-        if theirs.store.path.absolute().resolve() == mine:
-            found.append(_strategy(theirs))
-    return sorted(found)
 
 
 def _strategy(settings: Settings) -> str:
@@ -89,7 +69,7 @@ def _zombies(client: SyncPrefectClient) -> list[Looked]:
     """Runs that say that they run, and whose process on this machine is not there."""
     running = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
-            tags=FlowRunFilterTags(all_=[_OF_OURS]),
+            tags=FlowRunFilterTags(all_=[OURS]),
             state=FlowRunFilterState(
                 type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING, StateType.PENDING])
             ),
