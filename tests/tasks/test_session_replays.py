@@ -142,7 +142,7 @@ def test_a_range_without_sessions_or_bars_is_refused_in_words(settings: Settings
     with pytest.raises(ConfigurationError, match="ends before it begins"):
         prepare_replay(settings, FRIDAY, MONDAY)
     nobody = settings.session.model_copy(update={"symbols": ("QQQ",)})
-    with pytest.raises(DataNotFit, match="it has SPY"):
+    with pytest.raises(DataNotFit, match="which has SPY"):
         prepare_replay(settings.model_copy(update={"session": nobody}))
     assert rows(settings, "sessions") == []
 
@@ -210,5 +210,5 @@ def test_an_invented_market_is_replayed_over_years_of_calendars(tmp_path: Path) 
     # The last two sessions of a year and the first two of the next; New Year's Day is none.
     assert [day["session_date"].day for day in answer["days"]] == [30, 31, 2, 3]
     assert answer["bars"] == 4 * 13
-    with pytest.raises(ConfigurationError, match="name both"):
+    with pytest.raises(ConfigurationError, match="Name both"):
         prepare_replay(settings, date(2024, 12, 30))
