@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -82,6 +83,7 @@ class LocalStack:
         logs = make_prefect_home(plan.home, environment) / "logs"
         logs.mkdir(exist_ok=True)
         self._logs = logs
+        self._began_at = datetime.now(UTC)
         self._server = self._kept("server", ["-m", "deployments.stack.patient_server"], logs / "server.log")
         guard = ["-m", "deployments.terminal", "worker", "--pool", WORK_POOL, "--log", str(logs / "worker.log")]
         self._worker = self._kept("worker", guard, None)
@@ -91,7 +93,7 @@ class LocalStack:
 
     def run(self, note: Path, signals: Signals) -> None:
         """Bring everything up, tell what happens, and end it in order after the first signal; a second one hurries."""
-        began = time.monotonic()
+        began, self._began_at = time.monotonic(), datetime.now(UTC)
         try:
             self._server.start()
             # They import what they need while the server makes its database, and wait for it by themselves.
@@ -145,7 +147,8 @@ class LocalStack:
         return code == 0
 
     def _watch(self, signals: Signals) -> None:
-        newsroom = Newsroom(self._plan.address.api_url, self._access)
+        # A worker may have taken up late runs while the deployments were still written.
+        newsroom = Newsroom(self._plan.address.api_url, self._access, self._began_at)
         try:
             while not signals.is_stopping:
                 self._server.look()

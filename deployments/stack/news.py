@@ -39,11 +39,11 @@ class News:
 
 
 class Newsroom:
-    """Asks the server for its events, and keeps what was told already."""
+    """Asks the server for its events from ``since`` on, and keeps what was told already."""
 
-    def __init__(self, api_url: str, access: httpx.Auth) -> None:
+    def __init__(self, api_url: str, access: httpx.Auth, since: datetime) -> None:
         self._client = httpx.Client(base_url=api_url, auth=access, timeout=_ASK_SECONDS)
-        self._since = datetime.now(UTC)
+        self._since = since
         self._told: dict[str, datetime] = {}
         self._ask_at = 0.0
 
