@@ -66,13 +66,14 @@ def of_the_page(ui: PrefectUi, ready: Locator, height: int = 900) -> bytes:
 
 def dashboard(ui: PrefectUi) -> bytes:
     ui.open("dashboard")
-    ui.page.locator(".flow-run-state-type-tabs, [role=tablist]").get_by_text("2", exact=True).first.click()
+    # Failed, running, completed, waiting, cancelled.
+    ui.page.locator(".flow-run-state-type-tabs .p-tab").nth(2).click()
     return of_the_page(ui, ui.page.get_by_text("trading-session"))
 
 
 def deployments(ui: PrefectUi) -> bytes:
-    ui.open("deployments?deployments.limit=25")
-    return of_the_page(ui, ui.page.get_by_role("link", name="session", exact=True), 1180)
+    ui.open("deployments")
+    return of_the_page(ui, ui.page.get_by_role("link", name="health-check", exact=True).first, 960)
 
 
 def automations(ui: PrefectUi) -> bytes:
@@ -101,7 +102,7 @@ def timeline(ui: PrefectUi) -> bytes:
     box = graph.bounding_box()
     assert box is not None
     ui.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
-    for _ in range(12):
+    for _ in range(6):
         ui.page.mouse.wheel(0, -240)
     return of_the_page(ui, ui.page.get_by_role("tablist"), 780)
 
