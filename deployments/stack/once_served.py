@@ -7,12 +7,14 @@ The rule: it waits for ever. Whoever started it ends it when the server does not
 """
 
 import importlib
+import pkgutil
 import sys
 import time
 from collections.abc import Sequence
 
 import httpx
 
+import flows
 from tasks.prefect_access import PrefectAccess
 
 POOL_SECONDS = 20.0
@@ -20,7 +22,11 @@ POOL_SECONDS = 20.0
 _PAUSE_SECONDS = 0.2
 _HEAVY = {
     "prefect": ("prefect.cli", "prefect.cli.worker", "prefect.workers.process", "prefect.client.orchestration"),
-    "openbell": ("prefect", "prefect.client.orchestration", "prefect.deployments.base", "deployments.terminal.app"),
+    "openbell": (
+        *("prefect", "prefect.client.orchestration", "prefect.deployments.base", "deployments.terminal.app"),
+        # Forms are made of the flows themselves: seconds that the server needs anyway.
+        *("deployments.publishing.publish", *(f"flows.{one.name}" for one in pkgutil.iter_modules(flows.__path__))),
+    ),
 }
 
 
