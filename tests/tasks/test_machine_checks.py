@@ -68,6 +68,25 @@ def test_a_holiday_names_the_next_session(tmp_path: Path) -> None:
     assert "no session today, the next on 2026-11-27" in found["clock"].found
 
 
+def test_each_database_and_each_exchange_of_several_strategies_is_looked_at(tmp_path: Path, free_port: int) -> None:
+    """In the evening of a holiday in New York it is the next day in Tokyo, and that is traded."""
+    now = datetime(2026, 11, 27, 1, 0, tzinfo=UTC)
+    strategies = [
+        Settings.model_validate({"store": {"path": tmp_path / f"{name}.duckdb"}, "session": {"exchange": exchange}})
+        for name, exchange in (("trend", "XNYS"), ("calm", "XNYS"), ("tokyo", "XTKS"))
+    ]
+    checks = list(machine_checks(Settings(), None, now, "1.0+this", free_port, strategies))
+    assert [Path(one.found.split(" ")[0]).stem for one in checks if one.subject == "database"] == [
+        "trend",
+        "calm",
+        "tokyo",
+    ]
+    new_york, tokyo = [one.found for one in checks if one.subject == "clock"]
+    assert "Thursday 2026-11-26 at XNYS: no session today, the next on 2026-11-27" in new_york
+    assert "Friday 2026-11-27 at XTKS, which trades from 09:00 to 15:30 Asia/Tokyo" in tokyo
+    assert [one.found.split(" ")[0] for one in checks if one.subject == "calendar"] == ["XNYS", "XTKS"]
+
+
 def test_a_database_tells_its_sessions_and_those_of_the_future(tmp_path: Path) -> None:
     settings = Settings.model_validate({"store": {"path": tmp_path / "l.duckdb"}, "session": {"timeframe": "30min"}})
     with assemble(settings, None) as desk:
