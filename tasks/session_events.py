@@ -2,7 +2,7 @@
 ``openbell.discrepancy``, and what risk has to say. docs/events.md lists names and payloads.
 
 The rule: an event is told from a thread of the observers, after the fact, and costs trading nothing; the ledger has everything in any
-case. What Prefect lost while it was away is sent again when the session is over.
+case. What Prefect does not show when the session is over, above all because it was away, is sent once more under the same id.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ _AFTER_STOP = (
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """How complete the events are at the server: told, kept back because there were too many, and sent again (None: it did not say)."""
+    """How complete the events are at the server: told, kept back because there were too many, and sent once more (None: it did not say)."""
 
     told: int
     kept_back: int
@@ -71,7 +71,8 @@ class EventRecord:
         """The comparison in words."""
         if self.sent_again is None:
             return f"The Prefect API did not say which of {self.told} events it has."
-        again = f", {self.sent_again} of them sent again after it was away" if self.sent_again else ""
+        # The server writes events down some seconds after it has them: what it does not show yet need not be lost.
+        again = f", {self.sent_again} of them sent once more as they did not show yet" if self.sent_again else ""
         kept = f"; {self.kept_back} more were not told, as there were too many of a kind" if self.kept_back else ""
         return f"All {self.told} events are there{again}{kept}."
 
