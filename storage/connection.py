@@ -41,6 +41,10 @@ class RepeatedFact(StoreError):
     """A key is there already: the transaction wrote nothing and can be done again with repeats absorbed."""
 
 
+class ConflictingWrite(StoreError):
+    """Another transaction changed the same row first: this one wrote nothing and can be done again from its start."""
+
+
 class Doorway(Protocol):
     """Where others come in while the file is open (``storage.door``)."""
 
@@ -164,8 +168,9 @@ class Connection:
         """Everything inside is written together, or nothing of it.
 
         ``claim`` comes first and changes a row that all who must not write at once change: another that is just doing so
-        is waited for. Raises ``RepeatedFact`` where a key is taken, ``StoreError`` otherwise; the connection can be used
-        again.
+        is waited for. It has to be a change indeed: DuckDB passes over an UPDATE that leaves every value as it was. Raises
+        ``RepeatedFact`` where a key is taken, ``ConflictingWrite`` where another changed the same row first, ``StoreError``
+        otherwise; the connection can be used again.
         """
         with self._in_use, translated(self.path, "written"):
             try:
@@ -274,7 +279,10 @@ def translated(path: Path, verb: str) -> Iterator[None]:
             raise RepeatedFact(
                 f"The database {path} could not be {verb}: {first_lines(error)}. Nothing of it stayed."
             ) from error
-        raise _explained(path, verb, error) from error
+        explained = _explained(path, verb, error)
+        if isinstance(error, duckdb.TransactionException) and "conflict" in str(error).lower():
+            raise ConflictingWrite(str(explained)) from error
+        raise explained from error
     except pa.ArrowInvalid as error:  # a number that its column cannot hold, found while many rows are made ready
         raise StoreError(f"The database {path} could not be {verb}: {error}. Nothing of it stayed.") from error
 

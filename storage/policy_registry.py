@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from storage.connection import Connection, RepeatedFact
+from storage.connection import ConflictingWrite, Connection, RepeatedFact
 from storage.reading import utc
 from trading.bundles.manifest import Manifest
 from trading.errors import ConfigurationError, NotPromoted, PolicyNotFit, StoreError
@@ -28,7 +28,7 @@ from trading.policy_records import (
 
 _STAGES = frozenset(Stage)
 """A row of somebody else's at another stage is none of ours."""
-_TRIES = 50
+_PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.01
 _COLUMNS = "fingerprint, name, version, kind, stage, path, created_at, registered_at, metrics, manifest"
 
@@ -316,14 +316,14 @@ def _sayable(value: Any) -> Any:
 
 def _changing(connection: Connection, name: str, change: Callable[[], Changed]) -> Changed:
     """``change`` in a transaction of its own, again from the start where another change came between."""
-
-    def claim() -> None:
-        connection.execute("UPDATE policies SET stage = stage WHERE name = ?", [name])
-
-    for _ in range(_TRIES):
+    give_up_at = time.monotonic() + _PATIENCE_SECONDS
+    while True:
         try:
-            with connection.transaction(claim):
+            with connection.transaction():
                 return change()
-        except RepeatedFact:  # another change has the number, or the fingerprint, and is committed or about to be
+        except (RepeatedFact, ConflictingWrite) as error:  # another has the number, the row or the fingerprint
+            if time.monotonic() > give_up_at:
+                raise StoreError(
+                    f"The stages of {name} could not be changed: others were changing stages all the time. Try again."
+                ) from error
             time.sleep(_PAUSE_SECONDS)
-    raise StoreError(f"The stages of {name} could not be changed: others were changing stages all the time. Try again.")
