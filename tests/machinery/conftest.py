@@ -287,7 +287,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for schedule in one.get("schedules", []):
             schedule |= {"cron": f"{on_another_day:%M %H %d %m} *", "timezone": "UTC"}
     (home / "prefect.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (home / "openbell.toml").write_text('[feed]\nkind = "synthetic"\n[alerts]\nno_heartbeat_minutes = "5.2"\n')
+    (home / "openbell.toml").write_text('[feed]\nkind = "synthetic"\n[alerts]\nno_heartbeat_minutes = "2"\n')
     receiver = Receiver()
     stack = Stack(home, receiver)
     try:
