@@ -25,6 +25,8 @@ FLAG = pa.bool_()
 MARKS = pa.map_(TEXT, MONEY)
 LARGE_MONEY = pa.decimal128(38, 6)
 
+_OF_A_BAR = ("session_id", "bar_time")
+
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
@@ -37,7 +39,12 @@ class FactTable(Generic[T]):
     columns: dict[str, pa.DataType]
     row: Callable[[str, T], Row]
     identity: tuple[str, ...] = ()
-    """The columns that make a fact the same again, where some can be NULL and so no primary key can say it."""
+    """The columns that make a fact the same again, where some can be NULL and so no primary key can say it; ``session_id`` and
+    ``bar_time`` are among them.
+
+    Always looked up: DuckDB 1.5 forgets entries of a unique index (not of a primary key) when it replays its log after a crash, so that
+    the index cannot be trusted to notice a repeat.
+    """
     restated: tuple[str, ...] = ()
     """The columns that a fact whose key is there already brings up to date."""
 
@@ -49,8 +56,10 @@ class FactTable(Generic[T]):
         """Insert finished rows."""
         if not rows:
             return
-        if len(rows) > FEW or self.identity:
+        if len(rows) > FEW:
             self.write_columns(connection, self.as_columns(rows), absorb)
+            return
+        if self.identity and not (rows := self._new(connection, rows)):
             return
         # DuckDB plans ON CONFLICT as a join, which triples the cost of a row: so only where repeats are known of.
         ending = self._absorbing if absorb else ""
@@ -65,8 +74,6 @@ class FactTable(Generic[T]):
         names = ", ".join(arriving.column_names)
         ending = ""
         if self.identity:
-            # Always looked up: DuckDB 1.5 forgets entries of a unique index (not of a primary key) when it replays its
-            # log after a crash, so that the index cannot be trusted to notice a repeat.
             same = " AND ".join(f"known.{name} IS NOT DISTINCT FROM arriving.{name}" for name in self.identity)
             ending = (
                 f" WHERE NOT EXISTS (SELECT 1 FROM {self.name} AS known WHERE {same})"
@@ -75,6 +82,25 @@ class FactTable(Generic[T]):
         elif absorb:
             ending = self._absorbing
         connection.load(arriving, f"INSERT INTO {self.name} ({names}) SELECT {names} FROM arriving{ending}")
+
+    def _new(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
+        """Those of the rows that are not there as of the last commit, each once. A commit writes each table once.
+
+        Only rows of the same bars are read, which are few however long the table is; the join of many costs a few rows ten times as much.
+        """
+        places = [list(self.columns).index(name) for name in self.identity]
+        named = {tuple(row[place] for place in places): row for row in reversed(rows)}
+        bar = [self.identity.index(name) for name in _OF_A_BAR]
+        known: set[Row] = set()
+        for session_id, bar_time in {tuple(key[place] for place in bar) for key in named}:
+            known.update(
+                connection.rows(
+                    f"SELECT {', '.join(self.identity)} FROM {self.name}"
+                    " WHERE session_id = ? AND bar_time IS NOT DISTINCT FROM ?::TIMESTAMPTZ",
+                    [session_id, bar_time],
+                )
+            )
+        return [row for key, row in reversed(named.items()) if key not in known]
 
     @property
     def _absorbing(self) -> str:

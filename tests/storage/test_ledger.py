@@ -421,10 +421,18 @@ def test_a_bar_that_is_done_again_after_a_crash_adds_nothing(store: Store, book:
     assert store.ledger.last_bar_time("paper") != book.at(1) + timedelta(minutes=1)
 
 
-def test_a_finding_is_kept_once_without_help_of_an_index(store: Store, book: Any) -> None:
-    """DuckDB can lose entries of a unique index in a crash, so that repeats are looked up each time."""
-    store.connection.execute("DROP INDEX data_findings_once")
+@pytest.mark.parametrize("others", [0, 100])
+def test_a_fact_without_a_key_is_kept_once_without_help_of_an_index(store: Store, book: Any, others: int) -> None:
+    """DuckDB can lose entries of a unique index in a crash, so that repeats are looked up each time: few, or among many."""
+    for index in ("data_findings_once", "risk_checks_once"):
+        store.connection.execute(f"DROP INDEX {index}")
     finding = DataFinding("SPY", None, "too_little_history", "warn", "3 of 50 bars")
+    more = [replace(finding, bar_time=book.at(minute), detail=f"{minute}") for minute in range(others)]
+    [check] = everything(book).risk_checks
+    of_a_symbol = replace(check, symbol="SPY", observed=None)
     for _ in range(2):
-        store.ledger.commit(book.session, LedgerEntries(findings=[finding]))
-    assert store.connection.rows("SELECT count(*) FROM data_findings") == [(1,)]
+        entries = LedgerEntries(findings=[finding, *more, finding], risk_checks=[check, of_a_symbol, check])
+        store.ledger.commit(book.session, entries)
+    store.ledger.commit(book.session, LedgerEntries(findings=[replace(finding, bar_time=book.at(1000))]))
+    assert store.connection.rows("SELECT count(*) FROM data_findings") == [(others + 2,)]
+    assert store.connection.rows("SELECT symbol FROM risk_checks ORDER BY ALL") == [("SPY",), (None,)]

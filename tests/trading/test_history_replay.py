@@ -91,16 +91,16 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def settings(calm: Callable[..., Any]) -> MakeSettings:
-    """Five-minute bars and quick averages: a week has many crossings and few bars. Risk keeps quiet."""
+    """Long bars and quick averages: a week has many crossings and few bars. Risk keeps quiet."""
 
-    def made(symbols: Sequence[str], **sections: dict[str, Any]) -> Settings:
-        session = {"symbols": symbols, "timeframe": "5min"}
+    def made(symbols: Sequence[str], timeframe: str = "10min", **sections: dict[str, Any]) -> Settings:
+        session = {"symbols": symbols, "timeframe": timeframe}
         return Settings.model_validate(calm(**{"session": session, **QUICK, "risk": WIDE} | sections))
 
     return made
 
 
-def careful(symbols: Sequence[str], timeframe: str = "5min", **sections: dict[str, Any]) -> Settings:
+def careful(symbols: Sequence[str], timeframe: str = "10min", **sections: dict[str, Any]) -> Settings:
     """The same week with every limit and the end of the day as they are where nobody sets anything."""
     session = {"symbols": symbols, "timeframe": timeframe}
     return Settings.model_validate({"session": session, **QUICK} | sections)
@@ -199,8 +199,8 @@ def test_one_symbol_makes_the_same_record_replayed_as_live(tmp_path: Path, setti
     wanted = settings(["SPY"])
     found = compared(wanted, market(wanted), tmp_path, week()[:3])
 
-    assert len(found["decisions"]) == 3 * 78
-    assert len(found["trades"]) > 10
+    assert len(found["decisions"]) == 3 * 39
+    assert len(found["trades"]) > 5
 
 
 def test_symbols_that_miss_bars_make_the_same_record_replayed_as_live(tmp_path: Path, settings: MakeSettings) -> None:
@@ -211,7 +211,7 @@ def test_symbols_that_miss_bars_make_the_same_record_replayed_as_live(tmp_path: 
 
     first, last = to_epoch_us(days[0].opens_at), to_epoch_us(days[-1].closes_at)
     expected = sum(int(((columns.time >= first) & (columns.time < last)).sum()) for columns in bars.values())
-    assert len(found["decisions"]) == expected < 2 * 3 * 78 * 0.75
+    assert len(found["decisions"]) == expected < 2 * 3 * 39 * 0.75
 
 
 def test_a_symbol_that_is_away_for_days_keeps_its_last_price(tmp_path: Path, settings: MakeSettings) -> None:
@@ -250,7 +250,7 @@ def test_orders_that_fill_in_parts_make_the_same_record_replayed_as_live(
     found = compared(wanted, market(wanted), tmp_path, week()[:3])
 
     statuses = [status for _, _, status, *_ in found["order_events"]]
-    assert statuses.count("PARTIALLY_FILLED") > 50
+    assert statuses.count("PARTIALLY_FILLED") > 20
     assert "CANCELLED" in statuses
 
 
@@ -273,7 +273,7 @@ def test_a_day_halted_by_its_loss_makes_the_same_record_replayed_as_live(
     wanted = settings(
         ["SPY", "QQQ"],
         orders={"allow_short": True},
-        risk=WIDE | {"max_daily_loss": 150},
+        risk=WIDE | {"max_daily_loss": 400},
         feed={"synthetic": {"gap_fraction": 0.1, "annual_volatility_fraction": 0.6}},
     )
     found = compared(wanted, market(wanted), tmp_path, week()[:3])
@@ -285,7 +285,7 @@ def test_a_day_halted_by_its_loss_makes_the_same_record_replayed_as_live(
 
 def test_orders_for_the_close_make_the_same_record_replayed_as_live(tmp_path: Path, settings: MakeSettings) -> None:
     wanted = settings(
-        ["SPY", "QQQ"], orders={"order_type": "LIMIT_ON_CLOSE"}, feed={"synthetic": {"gap_fraction": 0.05}}
+        ["SPY", "QQQ"], "5min", orders={"order_type": "LIMIT_ON_CLOSE"}, feed={"synthetic": {"gap_fraction": 0.05}}
     )
     found = compared(wanted, market(wanted), tmp_path)
 
@@ -339,7 +339,7 @@ def test_a_policy_is_not_asked_about_later_bars(tmp_path: Path, settings: MakeSe
     before = trade_replay(wanted, bars, tmp_path)["decisions"]
     after = trade_replay(wanted, {"SPY": changed}, tmp_path / "changed")["decisions"]
 
-    assert before[: 4 * 78] == after[: 4 * 78]
+    assert before[: 4 * 39] == after[: 4 * 39]
 
 
 def test_the_book_of_a_replay_adds_up_on_every_bar(tmp_path: Path, settings: MakeSettings) -> None:
@@ -358,9 +358,9 @@ LIMITS = {"order_type": "LIMIT", "limit_offset_bps": "-10"}
 OVERNIGHT = {"hold_overnight": True}
 
 
-def closed(calm: Callable[..., Any], timeframe: str = "5min", **sections: dict[str, Any]) -> Settings:
+def closed(calm: Callable[..., Any], timeframe: str = "10min", **sections: dict[str, Any]) -> Settings:
     """Wild days that end as they do where nobody says otherwise; risk keeps quiet in everything else."""
-    session = {"symbols": THREE, "timeframe": timeframe}
+    session = {"symbols": THREE[:2] if timeframe == "1min" else THREE, "timeframe": timeframe}
     own = {"session": session, **QUICK, "risk": WIDE, "feed": WILD, "closing": {"hold_overnight": False}}
     return Settings.model_validate(calm(**own | sections))
 
@@ -387,7 +387,7 @@ def without_the_last(
 
 
 def test_a_week_with_all_defaults_makes_the_same_record_replayed_as_live(tmp_path: Path) -> None:
-    wanted = careful(THREE, feed=WILD)
+    wanted = careful(THREE, "5min", feed=WILD)
     found = compared(wanted, market(wanted), tmp_path)
 
     spoke = {"max_position_fraction", "max_symbol_loss", "halted", "entry_window", "flatten_before_close"}
@@ -435,7 +435,7 @@ def test_limits_that_still_work_before_the_close_make_the_same_record_replayed_a
     [
         (12, ["SPY"], {}),  # one symbol says nothing from before the first step on
         (12, THREE, {}),  # nobody says anything: no step is ever taken
-        (5, THREE, {}),  # what goes into the auction meets no bar any more
+        (10, THREE, {}),  # what goes into the auction meets no bar any more
         (22, ["SPY", "IWM"], LIMITS | {"time_in_force": "GTC"}),
     ],
 )
@@ -508,7 +508,7 @@ def test_a_drawdown_that_counts_from_a_later_day_makes_the_same_record_replayed_
     """From its highest on Wednesday the account falls by 4 % until Thursday; from Friday on by less than 3 %. Before that
     day only falls within a session count."""
     held = {"closing": OVERNIGHT, "policy": {"name": "buy_and_hold"}}
-    wanted = closed(calm, risk=WIDE | {"max_drawdown_fraction": "0.03", "drawdown_since": "2026-01-09"}, **held)
+    wanted = closed(calm, "5min", risk=WIDE | {"max_drawdown_fraction": "0.03", "drawdown_since": "2026-01-09"}, **held)
     found = compared(wanted, market(wanted), tmp_path)
 
     assert found["halts"] == []
@@ -541,7 +541,7 @@ def test_value_at_risk_makes_the_same_record_replayed_as_live(tmp_path: Path, mi
     ("risk", "orders"),
     [
         ({"max_hourly_turnover": 1, "max_daily_turnover": 4}, SHORTS),
-        ({"max_orders_per_session": 40, "max_trades_per_session": 30, "max_cancels_per_minute": 1}, LIMITS),
+        ({"max_orders_per_session": 20, "max_trades_per_session": 15, "max_cancels_per_minute": 1}, LIMITS),
         (
             {"max_gross_exposure": 70_000, "max_net_exposure": 30_000, "max_concentration_fraction": "0.6"},
             SHORTS | LIMITS | {"time_in_force": "GTC"},
@@ -562,7 +562,7 @@ def test_round_trips_of_earlier_days_count_in_a_replay_as_they_do_live(
     tmp_path: Path, calm: Callable[..., Any]
 ) -> None:
     guard = {"enabled": True, "brokers": ["paper"], "minimum_equity": 1_000_000, "max_day_trades": 20, "sessions": 3}
-    wanted = closed(calm, risk=WIDE | {"pattern_day_trader": guard}, orders=SHORTS)
+    wanted = closed(calm, "5min", risk=WIDE | {"pattern_day_trader": guard}, orders=SHORTS)
     found = compared(wanted, market(wanted), tmp_path, week()[:4])
 
     assert ("pattern_day_trader", "REFUSED") in ruled(found)
@@ -585,13 +585,13 @@ WEIGHT = [[-150.0, 0.4], [0.0, 0.0], [150.0, -0.4]]
 
 def trained(settings: MakeSettings, bundle: Bundle, symbols: Sequence[str] = ("SPY",), **sections: Any) -> Settings:
     chosen = {"bundle": str(bundle.folder), "max_age_days": None} | sections.pop("policy", {})
-    return settings(symbols, policy=chosen, **sections)
+    return settings(symbols, bundle.manifest.timeframe, policy=chosen, **sections)
 
 
 def test_a_trained_policy_makes_the_same_record_replayed_as_live(
     tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
 ) -> None:
-    bundle = network_bundle(WEIGHT, TREND, timeframe="5min")
+    bundle = network_bundle(WEIGHT, TREND, timeframe="10min")
     wanted = trained(settings, bundle, ["SPY", "QQQ"], feed={"synthetic": {"gap_fraction": 0.1}})
     found = compared(wanted, market(wanted), tmp_path, week()[:2])
     assert len(found["trades"]) > 10
@@ -601,7 +601,7 @@ def test_a_trained_policy_makes_the_same_record_replayed_as_live(
 def test_what_is_held_back_makes_the_same_record_replayed_as_live(
     tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
 ) -> None:
-    bundle = network_bundle(WEIGHT, TREND, timeframe="5min")
+    bundle = network_bundle(WEIGHT, TREND, timeframe="10min")
     guards = {"minimum_confidence": 0.45, "cooldown_bars": 4, "max_changes_per_session": 5}
     wanted = trained(settings, bundle, ["SPY", "QQQ"], policy=guards)
     found = compared(wanted, market(wanted), tmp_path, week()[:2])
@@ -616,7 +616,7 @@ def test_a_policy_that_looks_at_what_it_holds_makes_the_same_record_replayed_as_
 ) -> None:
     features = [*TREND, {"name": "position"}, {"name": "unrealized_pnl"}]
     weight = [[-150.0, 0.4, 0.6, -90.0], [0.0] * 4, [150.0, -0.4, -0.6, 90.0]]
-    bundle = network_bundle(weight, features, timeframe="5min")
+    bundle = network_bundle(weight, features, timeframe="10min")
     wanted = trained(settings, bundle, ["SPY", "QQQ"], orders={"allow_short": True})
     found = compared(wanted, market(wanted), tmp_path, week()[:2])
     assert len(found["trades"]) > 10
@@ -628,7 +628,7 @@ def test_target_weights_make_the_same_record_replayed_as_live(
     bundle = network_bundle(
         [[40.0, -0.1]],
         TREND,
-        timeframe="5min",
+        timeframe="10min",
         answers=Answers.MEAN,
         actions={"kind": "target_weight", "scale": 0.3, "lowest": -0.1, "highest": 0.25},
     )
@@ -636,7 +636,7 @@ def test_target_weights_make_the_same_record_replayed_as_live(
     found = compared(wanted, market(wanted), tmp_path, week()[:2])
     held = {target for _, _, _, _, target, *_ in found["decisions"]}
     assert min(held) < 0 < max(held)
-    assert len(held) > 50  # many sizes, not one
+    assert len(held) > 30  # many sizes, not one
     assert all(weight is not None for _, _, weight in found["weights"])
 
 
@@ -644,10 +644,10 @@ def test_a_memory_makes_the_same_record_replayed_as_live(
     tmp_path: Path, settings: MakeSettings, network_bundle: MakeBundle
 ) -> None:
     cell = Lstm(np.array([[60.0, 0.1], [0, 0], [90, -0.2], [20, 0]]), np.full((4, 1), 0.5), np.array([0, 1.5, 0, 0.5]))
-    bundle = network_bundle([[-6.0], [0.0], [6.0]], TREND, timeframe="5min", memory=cell, kind="recurrent_ppo")
+    bundle = network_bundle([[-6.0], [0.0], [6.0]], TREND, timeframe="10min", memory=cell, kind="recurrent_ppo")
     wanted = trained(settings, bundle, ["SPY", "QQQ"])
     found = compared(wanted, market(wanted), tmp_path, week()[:2])
-    assert len(found["trades"]) > 5
+    assert len(found["trades"]) > 3
 
 
 def test_a_policy_that_fails_makes_the_same_record_replayed_as_live(
