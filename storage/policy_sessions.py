@@ -6,9 +6,10 @@ from datetime import date, datetime, timedelta
 from storage.connection import Connection
 from storage.reading import utc
 from trading.bars import Timeframe
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.promotion import PaperRecord
 from trading.replay_accounts import PREFIX
+from trading.trading_hours import TradingHours
 
 _LOOKED_BACK = timedelta(days=400)
 """Longer than the 250 sessions that are asked for at most, and as far as a calendar reaches back."""

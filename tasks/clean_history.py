@@ -12,11 +12,12 @@ import numpy as np
 
 from trading.bar_validation import BarValidator, Finding
 from trading.bars import BarColumns, Column, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.decisions import DataFinding
 from trading.errors import DataNotFit
 from trading.ports import BarSource
 from trading.settings import FindingAction, ValidationSettings
+from trading.trading_hours import TradingHours
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from storage.questions import discrepancies_of, findings_of, order_counts, rules
 from storage.store import Store
 from tasks.dry_run_copies import is_dry_run
 from tasks.overnight import overnight_lines, overnight_of
-from trading.calendar import TradingHours
 from trading.money import to_cents
 from trading.sessions import Mode, SessionState, SessionSummary
+from trading.trading_hours import TradingHours
 
 _TRADES_SHOWN = 50
 

@@ -23,13 +23,14 @@ from tasks.feed_composition import feed_kind, file_source
 from tasks.policy_composition import as_it_began, assemble_policy, assemble_shadow, build_policy, under_its_name
 from tasks.venue import stored_venue
 from trading.appointments import appointed_date
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.wall_clock import the_wall
 from trading.errors import ConfigurationError, DataNotFit, SessionHeld, StoreBusy
 from trading.hooks import Observers
 from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
 from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 _HELD_FOR_SECONDS = 3.0
 """How long a session waits for a database that somebody else has open: a query takes less, a session more."""

@@ -12,12 +12,13 @@ from tasks.charts import session_charts
 from tasks.closing_report import closing_report
 from tasks.overnight import Overnight, overnight_lines, overnight_of
 from tasks.unfinished_sessions import EndedSession
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import ConfigurationError
 from trading.money import ZERO, to_cents
 from trading.replay_accounts import is_replay
 from trading.sessions import SessionSummary
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _MOST_DAYS = timedelta(days=366)
 

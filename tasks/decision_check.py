@@ -22,7 +22,7 @@ from tasks.feed_composition import past_feed
 from tasks.policy_composition import build_policy, find_bundle, policy_of, registered_bundle
 from trading.bars import Bar, BarColumns, BarSlice
 from trading.bundles.folder import Bundle, read_bundle
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.decision_comparison import DecisionComparison, Difference, Said, compare_decisions, said_in
 from trading.decision_replay import BookThen, DecidedAgain, Held, decide_again
 from trading.decisions import EquityPoint
@@ -38,6 +38,7 @@ from trading.ports import Policy
 from trading.risk_events import RiskEventHandler
 from trading.sessions import SessionRecord, SessionState
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 HeldThen = Mapping[tuple[datetime, str], Held]
 

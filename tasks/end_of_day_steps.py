@@ -26,8 +26,8 @@ from tasks.run_record import API_ERRORS
 from tasks.scheduled_strategies import scheduled_strategies
 from tasks.session_publishing import artifact_key, artifact_name
 from tasks.unfinished_sessions import EndedSession, end_unfinished, unfinished_sessions
-from trading.calendar import TradingHours
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _API_SECONDS = 5.0
 _NOT_SAID = "Prefect did not say which sessions were scheduled, and whether they ran."

@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 
 from storage.store import Store
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.attentive_clock import AttentiveClock
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.paced_clock import PacedClock
@@ -14,6 +14,7 @@ from trading.feeds.synthetic import SyntheticFeed
 from trading.ports import BarSource, Clock, Feed
 from trading.sessions import Mode, SessionState, session_id
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 _ATTENDED_EVERY = timedelta(seconds=0.5)
 """How soon a session notices what an operator asks of it."""

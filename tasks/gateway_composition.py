@@ -11,7 +11,7 @@ import numpy as np
 
 from storage.store import open_store
 from trading.bars import BarColumns, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.errors import DataNotFit
 from trading.feeds.bar_files import FileBars
@@ -31,6 +31,7 @@ from trading.rehearsal_gateway.wire import FieldReader
 from trading.rehearsal_gateway.wire_times import IN_UTC, NO_ZONE, WireTimes
 from trading.sessions import Mode
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 STARTS_BEFORE_OPEN = timedelta(minutes=5)
 _REMEMBERED = timedelta(days=400)

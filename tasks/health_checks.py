@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from storage.health_facts import HealthFacts, health_facts
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.checks import Check, bad, ok, warn
 from trading.errors import StoreBusy, StoreError
 from trading.health import Looked, failing_policies, lost_sessions, missing_sessions, stale_sessions
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _LITTLE_ROOM, _HARDLY_ANY_ROOM = 2 * 1024**3, 200 * 1024**2
 _LITTLE_MEMORY, _HARDLY_ANY_MEMORY = 500 * 1024**2, 200 * 1024**2

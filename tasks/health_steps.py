@@ -29,10 +29,10 @@ from tasks.backing_up import backups_folder
 from tasks.health_checks import ledger_checks, room_checks, skew_check
 from tasks.run_record import API_ERRORS
 from tasks.scheduled_strategies import OURS, scheduled_strategies
-from trading.calendar import TradingHours
 from trading.checks import CheckState, bad, ok, warn
 from trading.health import Looked
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _API_SECONDS = 5.0
 _THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -20,10 +20,11 @@ from tasks.free_database import open_when_free
 from trading.bar_gaps import SessionGap, gaps_in, missing_bars
 from trading.bar_validation import BarValidator, Finding
 from trading.bars import BarColumns
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import DataNotFit
 from trading.past_bars import PastBars
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)

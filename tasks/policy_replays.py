@@ -16,7 +16,6 @@ from tasks.clean_history import clean_history
 from tasks.policy_composition import build_policy, policy_of, registered_bundle
 from trading.bars import BarColumns
 from trading.brokers.paper import PaperBroker
-from trading.calendar import TradingHours
 from trading.clocks.bar_clock import BarClock
 from trading.history_replay import HistoryReplay
 from trading.money import to_micros
@@ -27,6 +26,7 @@ from trading.ports import LedgerEntries, Policy, Remembering, ReplayBlock
 from trading.promotion import Evaluate, Evaluation, UnseenWindow
 from trading.sessions import SessionRecord
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 from trading.training.track_record import TrackRecord
 
 _ACCOUNT = "replay"

@@ -29,13 +29,14 @@ from tasks.policy_replays import PolicyReplay, replay_policy
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns
 from trading.bundles.folder import Bundle
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import ConfigurationError, DataNotFit, StoreBusy, StoreError
 from trading.features.feature_set import FeatureSet
 from trading.policy_records import BundleFacts, PolicyRecord
 from trading.policy_settings import PolicyChoice
 from trading.ports import BarSource
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 from trading.training.bundle_drafts import Origin
 from trading.training.report_page import page
 from trading.training.trainer import FoldOutcome, Told, Trainer, moved

@@ -22,13 +22,14 @@ from tasks.history_composition import replay_on_paper, source_to_replay
 from tasks.policy_composition import assemble_policy, under_its_name
 from tasks.replay_ledger import ReplayedBefore, WritesWhenFree
 from trading.bars import BarColumns
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import AlreadyTraded, ConfigurationError, DataNotFit
 from trading.history_replay import ReplayOutcome
 from trading.ports import BarSource, Policy
 from trading.replay_accounts import PREFIX, may_name_a_replay
 from trading.sessions import Mode
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 _HELD_FOR_SECONDS = 3.0
 _LEFT_OUT = {

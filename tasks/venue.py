@@ -9,12 +9,13 @@ from storage.store import Store
 from tasks.broker_composition import TradingBroker, account_name, broker_to_trade_with
 from tasks.feed_composition import feed_of, is_in_real_time, next_date, session_clock
 from trading.appointments import require_time_left
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.wall_clock import the_wall
 from trading.orchestrator_agent import OrchestratorAgent
 from trading.ports import BarSource, Clock, Feed
 from trading.sessions import session_id
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)

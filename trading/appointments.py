@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from trading.bars import Timeframe
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import AppointmentMissed, ConfigurationError, SessionOver, TooLate
 from trading.settings import LatePolicy, SessionSettings
+from trading.trading_hours import TradingHours
 
 
 def appointed_date(exchange: str, scheduled_at: datetime, now: datetime) -> date:

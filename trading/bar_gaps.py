@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trading.bars import BarColumns, Column, Timeframe, to_epoch_us
-from trading.calendar import TradingHours
+from trading.trading_hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)

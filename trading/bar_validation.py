@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import MISSING, BarColumns, Column, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingHours
 from trading.decisions import DataFinding
 from trading.errors import DataNotFit
 from trading.money import from_micros
 from trading.settings import FindingAction, ValidationSettings
+from trading.trading_hours import TradingHours
 
 Mask = NDArray[np.bool_]
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from trading.calendar import TradingHours
 from trading.differences import ExternalFill
 from trading.order_router import OrderRouter
 from trading.orders import Execution, Fill, OpenOrder, OrderEvent, OrderStatus
 from trading.pnl_tracker import PnLTracker
 from trading.ports import LedgerEntries
 from trading.sessions import SessionRecord
+from trading.trading_hours import TradingHours
 
 _log = logging.getLogger(__name__)
 

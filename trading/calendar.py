@@ -1,41 +1,27 @@
 """When an exchange trades. The only module (with reports) that knows exchange time.
 
-A thin face over ``exchange_calendars``: a session is named by its exchange date, its hours are aware UTC.
+A thin face over ``exchange_calendars``: a session is named by its exchange date, its hours are aware UTC. The library (and pandas,
+which it brings) takes half a second to load: it is loaded by the first calendar that is made, so that a stop by hand, which mostly
+needs none, does not wait for it.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import exchange_calendars
-import pandas as pd
-
-from trading.bars import Timeframe
 from trading.errors import ClosedDay, ConfigurationError
+from trading.trading_hours import TradingHours
+
+if TYPE_CHECKING:
+    import exchange_calendars
+    import pandas as pd
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2100
 
+_DAY = timedelta(days=1)
 _MARGIN = timedelta(days=400)
 """How far around an asked date a calendar is built: warmups reach into earlier sessions, never a year back."""
-
-
-@dataclass(frozen=True, slots=True)
-class TradingHours:
-    """One session of an exchange: trading runs over ``[opens_at, closes_at)``, aware UTC."""
-
-    session_date: date
-    opens_at: datetime
-    closes_at: datetime
-    zone: ZoneInfo
-
-    def bar_count(self, timeframe: Timeframe) -> int:
-        """Bars of a full session; a last bar that the close cuts short counts."""
-        return -((self.opens_at - self.closes_at) // timeframe.length)
-
-    def local(self, moment: datetime) -> datetime:
-        """``moment`` in exchange time, for people."""
-        return moment.astimezone(self.zone)
 
 
 class TradingCalendar:
@@ -55,7 +41,7 @@ class TradingCalendar:
 
     def hours(self, session_date: date) -> TradingHours:
         """The session of ``session_date``; raises ``ClosedDay`` with the reason where there is none."""
-        label = pd.Timestamp(session_date)
+        label = _label(session_date)
         if not self._calendar.is_session(label):
             following = self.next_session_date(session_date)
             raise ClosedDay(
@@ -71,19 +57,19 @@ class TradingCalendar:
 
     def is_session(self, day: date) -> bool:
         """Whether the exchange trades on ``day``."""
-        return bool(self._calendar.is_session(pd.Timestamp(day)))
+        return bool(self._calendar.is_session(_label(day)))
 
     def is_half_day(self, session_date: date) -> bool:
         """Whether the session is shorter than the exchange's usual one."""
-        return pd.Timestamp(session_date) in self._calendar.early_closes
+        return _label(session_date) in self._calendar.early_closes
 
     def previous_session_date(self, day: date) -> date:
         """The last session's date before ``day``."""
-        return _as_date(self._calendar.date_to_session(pd.Timestamp(day) - pd.Timedelta(days=1), direction="previous"))
+        return _as_date(self._calendar.date_to_session(_label(day - _DAY), direction="previous"))
 
     def next_session_date(self, day: date) -> date:
         """The first session's date after ``day``."""
-        return _as_date(self._calendar.date_to_session(pd.Timestamp(day) + pd.Timedelta(days=1), direction="next"))
+        return _as_date(self._calendar.date_to_session(_label(day + _DAY), direction="next"))
 
     def sessions_before(self, session_date: date, count: int) -> list[TradingHours]:
         """The ``count`` sessions before ``session_date``, oldest first."""
@@ -96,7 +82,7 @@ class TradingCalendar:
 
     def sessions_between(self, first: date, last: date) -> list[TradingHours]:
         """All sessions from ``first`` to ``last``, both included, oldest first."""
-        labels = self._calendar.sessions_in_range(pd.Timestamp(first), pd.Timestamp(last))
+        labels = self._calendar.sessions_in_range(_label(first), _label(last))
         return [self.hours(_as_date(label)) for label in labels]
 
     def exchange_date(self, moment: datetime) -> date:
@@ -106,7 +92,7 @@ class TradingCalendar:
     def _reason(self, day: date) -> str:
         if day.weekday() >= 5:
             return "weekend"
-        label = pd.Timestamp(day)
+        label = _label(day)
         holidays = self._calendar.regular_holidays
         if holidays is not None:
             named = holidays.holidays(label, label, return_name=True)
@@ -115,12 +101,21 @@ class TradingCalendar:
         return "special closing"
 
 
-def _as_date(label: pd.Timestamp) -> date:
+def _label(day: date) -> "pd.Timestamp":
+    """The day as the library names it."""
+    import pandas as pd
+
+    return pd.Timestamp(day)
+
+
+def _as_date(label: "pd.Timestamp") -> date:
     return label.date()
 
 
 @lru_cache(maxsize=16)
-def _build(exchange: str, around: date) -> exchange_calendars.ExchangeCalendar:
+def _build(exchange: str, around: date) -> "exchange_calendars.ExchangeCalendar":
+    import exchange_calendars
+
     try:
         return exchange_calendars.get_calendar(
             exchange, start=around - _MARGIN, end=around + _MARGIN + timedelta(days=366)

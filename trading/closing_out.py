@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.assessment import Assessment
-from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep, ClosingSteps
 from trading.decisions import RiskCheck, Verdict
 from trading.halt_latches import HaltLatches
@@ -18,6 +17,7 @@ from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.risk_events import RiskEventKind
 from trading.risk_notes import RiskNotes
 from trading.risk_settings import ClosingSettings
+from trading.trading_hours import TradingHours
 
 FLATTEN_RULE = "flatten_before_close"
 WITHDRAWN_RULE = "entries_withdrawn"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from trading.calendar import TradingHours
 from trading.risk_settings import ClosingSettings
+from trading.trading_hours import TradingHours
 
 
 class ClosingStep(IntEnum):

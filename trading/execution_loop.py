@@ -16,7 +16,6 @@ from decimal import Decimal
 from trading.assessment import Assessment
 from trading.bars import BarSlice
 from trading.bookkeeping import Bookkeeper
-from trading.calendar import TradingHours
 from trading.decisions import (
     Action,
     DataFinding,
@@ -44,6 +43,7 @@ from trading.risk_gate import RiskGate
 from trading.sessions import SessionRecord
 from trading.settings import Settings
 from trading.stops import Stop, StopAction, StopStep
+from trading.trading_hours import TradingHours
 
 _log = logging.getLogger(__name__)
 

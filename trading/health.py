@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
-from trading.calendar import TradingHours
 from trading.checks import Check, bad, ok, warn
 from trading.sessions import Mode
+from trading.trading_hours import TradingHours
 
 STARTED_WITHIN = timedelta(minutes=5)
 """After the open, by when a session has begun."""

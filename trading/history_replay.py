@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from trading.assessment import Assessment
 from trading.bars import BarColumns, BarSlice, Column, from_epoch_us, to_epoch_us
 from trading.bookkeeping import Bookkeeper
-from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
@@ -50,6 +49,7 @@ from trading.risk_events import RiskEventHandler
 from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _BARS_PER_COMMIT = 122_880
 """One row group of DuckDB: from there on rows go into the file whole and not through the log first."""

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from trading.bar_validation import BarValidator, Finding, Judgement, Reference
 from trading.bars import MISSING, BarColumns, BarSlice, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.decisions import DataFinding
 from trading.errors import ConfigurationError
 from trading.market_window import LiveWindow
 from trading.ports import Feed, MarketWindow
 from trading.settings import FindingAction, ValidationSettings
+from trading.trading_hours import TradingHours
 
 CACHE_BYTES = 64 * 1024 * 1024
 CACHE_AGE = timedelta(days=366)

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading.bars import Column
-from trading.calendar import TradingHours
 from trading.decisions import Halt, Verdict
 from trading.halt_latches import HaltLatches
 from trading.loss_watch import SYMBOL_LOSS, UNTOLD_LOSS, LossWatch, Trip
@@ -17,6 +16,7 @@ from trading.ports import LedgerEntries
 from trading.risk_events import RiskEventKind
 from trading.risk_notes import RiskNotes
 from trading.risk_settings import RiskSettings
+from trading.trading_hours import TradingHours
 
 
 class LossHalts:

@@ -16,7 +16,7 @@ from trading.appointments import LateStart, Punctuality
 from trading.assessment import Assessment
 from trading.bar_validation import BarsRefused
 from trading.bars import BarColumns, BarSlice
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.decisions import Action, DataFinding, Halt
 from trading.differences import Discrepancy, DiscrepancyKind, Reconciliation
 from trading.errors import (
@@ -52,6 +52,7 @@ from trading.risk_settings import RiskSettings
 from trading.risk_takeup import changed_limits, take_up_risk
 from trading.sessions import SessionRecord, SessionState, SessionSummary, session_id
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _log = logging.getLogger(__name__)
 

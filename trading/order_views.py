@@ -6,7 +6,6 @@ from decimal import Decimal
 
 from trading.assessment import Assessment
 from trading.bars import MISSING, Column, to_epoch_us
-from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep, ClosingSteps
 from trading.exposures import Exposures
 from trading.halt_latches import HaltLatches
@@ -19,6 +18,7 @@ from trading.ports import MarketWindow
 from trading.risk_rules import RiskView, TailRisk
 from trading.risk_settings import RiskSettings
 from trading.sizing import average_true_range
+from trading.trading_hours import TradingHours
 from trading.value_at_risk import TailScenarios, TooLittleHistory
 
 _MICROSECOND = timedelta(microseconds=1)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from trading.account_balances import Balance, BalanceReading
 from trading.bars import Bar, BarColumns, BarSlice, Column, RawSlice
-from trading.calendar import TradingHours
 from trading.decisions import (
     DataFinding,
     Decision,
@@ -44,6 +43,7 @@ from trading.orders import (
 )
 from trading.sessions import Mode, SessionRecord, SessionState, SessionSummary
 from trading.stops import Stop, StopStep
+from trading.trading_hours import TradingHours
 
 
 class Clock(Protocol):

@@ -11,7 +11,6 @@ from functools import partial
 
 from trading.assessment import Assessment
 from trading.bars import Column, to_epoch_us
-from trading.calendar import TradingHours
 from trading.closing_out import ClosingOut
 from trading.closing_steps import ClosingStep, ClosingSteps
 from trading.decisions import Halt, RiskCheck, Signal, Verdict
@@ -34,6 +33,7 @@ from trading.rule_book import rules_from
 from trading.sessions import SessionRecord
 from trading.settings import Settings
 from trading.sizing import CannotSize, SizingBasis
+from trading.trading_hours import TradingHours
 
 
 class RiskGate:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import date
 
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.limit_changes import LimitChange
 from trading.orders import Fill
 from trading.pnl_tracker import PnLTracker
@@ -16,6 +16,7 @@ from trading.risk_gate import RiskGate
 from trading.risk_settings import RiskSettings
 from trading.sessions import SessionRecord
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 
 def take_up_risk(

@@ -3,8 +3,8 @@
 from rich.text import Text
 
 from deployments.terminal.answer import aside
-from trading.calendar import TradingHours
 from trading.risk_events import RiskEvent, RiskEventKind
+from trading.trading_hours import TradingHours
 
 ALERTS = (RiskEventKind.BROKER_LINE, RiskEventKind.ALARM, RiskEventKind.LATE_START)
 

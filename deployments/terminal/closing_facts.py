@@ -21,11 +21,12 @@ from storage.questions import (
 from storage.store import Store
 from tasks.dry_run_copies import is_dry_run
 from tasks.overnight import Overnight, overnight_of
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import StoreError
 from trading.orders import OrderStatus
 from trading.sessions import SessionRecord, SessionSummary
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 _KEYS = (
     "session_id",

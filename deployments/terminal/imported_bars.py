@@ -9,8 +9,9 @@ import numpy as np
 
 from trading.bar_validation import BarValidator, Reference
 from trading.bars import BarColumns, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)

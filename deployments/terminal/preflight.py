@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tasks.composition import assemble
 from tasks.feed_composition import feed_kind
-from trading.calendar import TradingHours
 from trading.sessions import Mode, SessionState, SessionSummary
 from trading.settings import FeedKind, Settings
+from trading.trading_hours import TradingHours
 
 _MODES = {FeedKind.RECORDED: Mode.RECORDED, FeedKind.SYNTHETIC: Mode.SYNTHETIC, FeedKind.IB: Mode.LIVE}
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from storage.store import Store
 from trading.bars import BarColumns
 from trading.brokers.paper import PaperBroker
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.clocks.wall_clock import WallClock
 from trading.feeds.synthetic import SyntheticFeed
@@ -31,6 +31,7 @@ from trading.policies.sma_crossover import SmaCrossover
 from trading.ports import Ledger, Policy
 from trading.sessions import Mode
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 RESULTS = Path(".bench/results.json")
 BARS_PER_SYMBOL = 98_000

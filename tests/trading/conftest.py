@@ -23,7 +23,7 @@ from trading.brokers.paper_file import PaperFile
 from trading.bundles.folder import Bundle, write_bundle
 from trading.bundles.manifest import Golden, Manifest
 from trading.bundles.network_file import Activation, Answers, Dense, Lstm, Network, write_network
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.errors import DataNotFit
 from trading.features.feature_set import FeatureSet
@@ -40,6 +40,7 @@ from trading.risk_callbacks import ThrottleLimits, pre_trade_check
 from trading.risk_rules import Activity, OtherPositions, RiskView, Rule
 from trading.sessions import Mode
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 # Days on which risk keeps quiet, for tests that are about something else: positions may stay overnight, and every limit
 # that can be switched off is, apart from the two that a session's own tests rely on (the day's loss in money, and the

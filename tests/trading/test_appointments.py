@@ -19,9 +19,10 @@ from prefect.server.schemas.schedules import CronSchedule
 
 from trading.appointments import Punctuality, appointed_date, require_time_left
 from trading.bars import Timeframe
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import AppointmentMissed, ClosedDay, ConfigurationError, SessionOver, TooLate
 from trading.settings import LatePolicy, SessionSettings
+from trading.trading_hours import TradingHours
 
 YEARS = range(2024, 2028)
 FIRST, LAST = date(YEARS[0], 1, 1), date(YEARS[-1], 12, 31)

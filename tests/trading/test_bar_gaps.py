@@ -6,7 +6,8 @@ import numpy as np
 
 from trading.bar_gaps import gaps_in, missing_bars
 from trading.bars import BarColumns, Timeframe, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
+from trading.trading_hours import TradingHours
 
 CALENDAR = TradingCalendar("XNYS", date(2026, 11, 27))
 WHOLE, HALF = CALENDAR.hours(date(2026, 11, 25)), CALENDAR.hours(date(2026, 11, 27))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from trading.bar_validation import BarsRefused, BarValidator, Finding, Judgement, Reference
 from trading.bars import MISSING, BarColumns, Timeframe, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.settings import FindingAction, ValidationSettings
+from trading.trading_hours import TradingHours
 
 MINUTE = timedelta(minutes=1)
 TUESDAY, WEDNESDAY = TradingCalendar("XNYS", date(2024, 1, 16)).sessions_between(date(2024, 1, 16), date(2024, 1, 17))

@@ -18,7 +18,7 @@ from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_file import PaperFile
 from trading.bundles.folder import Bundle
 from trading.bundles.network_file import Answers, Lstm
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.errors import Halted
 from trading.feeds.recorded import RecordedFeed
@@ -29,6 +29,7 @@ from trading.orchestrator_agent import OrchestratorAgent, TradingPorts
 from trading.ports import Policy
 from trading.sessions import Mode
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 ACCOUNT = "paper"
 FIRST_WARMUP_DAY, FIRST_DAY, LAST_DAY = date(2026, 1, 2), date(2026, 1, 6), date(2026, 1, 12)

@@ -8,7 +8,7 @@ import pytest
 
 from trading.bar_validation import BarsRefused
 from trading.bars import Bar, BarColumns, BarSlice, Column, RawSlice, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.decisions import DataFinding
 from trading.errors import ConfigurationError, DataNotFit
@@ -17,6 +17,7 @@ from trading.live_data_loader import LiveDataLoader
 from trading.market_window import HistoryWindow, LiveWindow
 from trading.sessions import Mode
 from trading.settings import SyntheticSettings, ValidationSettings
+from trading.trading_hours import TradingHours
 
 CALENDAR = TradingCalendar("XNYS", date(2024, 6, 3))
 MINUTE = timedelta(minutes=1)

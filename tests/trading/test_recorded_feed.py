@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from trading.bars import BarColumns, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.errors import DataNotFit
 from trading.feeds.recorded import RecordedFeed
 from trading.sessions import Mode
+from trading.trading_hours import TradingHours
 
 DAY = date(2024, 1, 16)
 OPEN = datetime(2024, 1, 16, 14, 30, tzinfo=UTC)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trading.bars import Bar, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.decisions import Action, Halt, Signal
 from trading.errors import NotApproved, StoppedEarly
 from trading.orders import OrderType, Side
@@ -27,6 +27,7 @@ from trading.ports import MarketWindow
 from trading.risk_callbacks import ApprovedOrder, PreTradeVerdict
 from trading.risk_settings import RiskSettings
 from trading.sessions import SessionState
+from trading.trading_hours import TradingHours
 
 DAY = date(2026, 1, 5)
 HOURS = TradingCalendar("XNYS", DAY).hours(DAY)

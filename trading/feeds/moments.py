@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from trading.bars import BarColumns, RawSlice, Timeframe, from_epoch_us
-from trading.calendar import TradingHours
 from trading.ports import Clock
+from trading.trading_hours import TradingHours
 
 
 def moments(

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from trading.bars import BarColumns, RawSlice, Timeframe, to_epoch_us
-from trading.calendar import TradingHours
 from trading.errors import DataNotFit
 from trading.feeds.moments import moments
 from trading.ports import BarSource, Clock
 from trading.sessions import Mode
+from trading.trading_hours import TradingHours
 
 _NAMED = 8
 

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import MISSING, BarColumns, Column, RawSlice, Timeframe, to_epoch_us
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import DataNotFit
 from trading.feeds.moments import moments
 from trading.money import MICROS_PER_UNIT
 from trading.ports import Clock
 from trading.sessions import Mode
 from trading.settings import SyntheticSettings
+from trading.trading_hours import TradingHours
 
 _MINUTE_US = 60_000_000
 _CENT = MICROS_PER_UNIT // 100

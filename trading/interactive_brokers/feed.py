@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trading.bars import BarColumns, RawSlice, Timeframe, to_epoch_us
-from trading.calendar import TradingHours
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.contracts import Contracts
 from trading.interactive_brokers.historical_bars import HistoricalBars, Patience
@@ -17,6 +16,7 @@ from trading.interactive_brokers.live_stream import LiveStream
 from trading.interactive_brokers.live_subscriptions import LiveSubscriptions
 from trading.interactive_brokers.messages import Message
 from trading.sessions import Mode
+from trading.trading_hours import TradingHours
 
 if TYPE_CHECKING:
     from trading.interactive_brokers.library import GatewayLine

@@ -14,9 +14,9 @@ from datetime import datetime
 import numpy as np
 
 from trading.bars import MISSING, BarColumns, Timeframe, from_epoch_us, to_epoch_us
-from trading.calendar import TradingHours
 from trading.interactive_brokers.messages import BarTold
 from trading.money import MICROS_PER_UNIT
+from trading.trading_hours import TradingHours
 
 FIVE_SECONDS_US = 5_000_000
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 from threading import Condition
 
 from trading.bars import Timeframe, to_epoch_us
-from trading.calendar import TradingHours
 from trading.errors import OpenbellError
 from trading.interactive_brokers.connection import GatewayConnection
 from trading.interactive_brokers.live_minutes import SessionGrid
 from trading.interactive_brokers.live_symbol import LiveSymbol
+from trading.trading_hours import TradingHours
 
 LEAST_WAIT_SECONDS = 0.25
 """Of the wall: so long is waited for the other symbols in any case, however fast the session's time goes."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.rehearsal_gateway.refusals import Refused
 from trading.rehearsal_gateway.wire_times import UnreadableTime, WireTimes
+from trading.trading_hours import TradingHours
 
 _SIZES = {
     "5 secs": 5,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.rehearsal_gateway.connected_client import ConnectedClient, Handler
 from trading.rehearsal_gateway.instruments import (
     MARKET_RULE,
@@ -20,6 +20,7 @@ from trading.rehearsal_gateway.message_kinds import Incoming
 from trading.rehearsal_gateway.refusals import answered
 from trading.rehearsal_gateway.wire import Field, FieldReader
 from trading.rehearsal_gateway.wire_times import WireTimes
+from trading.trading_hours import TradingHours
 
 _DAYS_SHOWN = 6
 _EXTENDED_IN = "America/New_York"

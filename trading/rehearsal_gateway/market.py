@@ -11,7 +11,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from trading.bars import Bar, BarColumns, BarSlice
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import ClosedDay, ConfigurationError
 from trading.rehearsal_gateway.bar_requests import sessions_until
 from trading.rehearsal_gateway.five_second_bars import FIVE_SECONDS, cut_bar
@@ -19,6 +19,7 @@ from trading.rehearsal_gateway.instruments import Instruments, Listing
 from trading.rehearsal_gateway.market_clock import MarketClock
 from trading.rehearsal_gateway.market_port import OnSlice
 from trading.rehearsal_gateway.past_bars import PastBars
+from trading.trading_hours import TradingHours
 
 GOES_ON_AFTER_CLOSE = timedelta(minutes=30)
 """How long time goes on after the close, before it stands still."""

@@ -8,8 +8,8 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from trading.bars import BarSlice
-from trading.calendar import TradingHours
 from trading.rehearsal_gateway.connected_client import ConnectedClient, Handler
+from trading.trading_hours import TradingHours
 
 OnSlice = Callable[[BarSlice, timedelta], Awaitable[None] | None]
 """Told the bars of one moment and how long they are, when they are over."""

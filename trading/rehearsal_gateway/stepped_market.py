@@ -8,8 +8,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from trading.bars import Bar, BarSlice
-from trading.calendar import TradingHours
 from trading.rehearsal_gateway.market_port import Instrument, OnSlice
+from trading.trading_hours import TradingHours
 
 
 class SteppedMarket:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from trading.bars import BarColumns, to_epoch_us
 from trading.bundles.manifest import TargetWeight
-from trading.calendar import TradingHours
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
 from trading.money import MICROS_PER_UNIT
 from trading.orders import Execution
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 from trading.training.paper_steps import PaperSteps
 from trading.training.track_record import TrackRecord
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import BarColumns, to_epoch_us
-from trading.calendar import TradingHours
+from trading.trading_hours import TradingHours
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]

@@ -16,7 +16,6 @@ from trading.bars import BarColumns, from_epoch_us, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.brokers.paper_commission import commission_of
 from trading.brokers.paper_fill_rules import slipped
-from trading.calendar import TradingHours
 from trading.closing_steps import ClosingStep
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
@@ -40,6 +39,7 @@ from trading.risk_events import RiskEventHandler
 from trading.risk_gate import RiskGate
 from trading.sessions import Mode, SessionRecord, SessionState, session_id
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 
 ACCOUNT = "training"
 _SOURCE = "paper"

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import BarColumns, from_epoch_us, to_epoch_us
-from trading.calendar import TradingHours
 from trading.money import MICROS_PER_UNIT
 from trading.orders import Execution, Side
+from trading.trading_hours import TradingHours
 from trading.training.track_record import TrackRecord
 from trading.training.trainer import YARDSTICKS, FoldOutcome
 from trading.training.training_report import MODEL, joined

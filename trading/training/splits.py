@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import BarColumns
-from trading.calendar import TradingHours
 from trading.errors import ConfigurationError
+from trading.trading_hours import TradingHours
 from trading.training.labels import UNLABELLED, Positions, session_numbers
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from trading.bars import BarColumns, to_epoch_us
 from trading.bundles.folder import Bundle
-from trading.calendar import TradingHours
 from trading.errors import ConfigurationError
+from trading.trading_hours import TradingHours
 from trading.training import agent_fit, estimator_fit
 from trading.training.bundle_drafts import Origin, write_draft
 from trading.training.fitted_models import FittedModel, decision_importance

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trading.bars import BarColumns
-from trading.calendar import TradingHours
 from trading.errors import ConfigurationError
 from trading.features.feature_set import FeatureSet
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 from trading.train_settings import TrainSettings
 from trading.training.labels import BUY, HOLD, SELL, Labels, Positions, return_labels, session_numbers
 from trading.training.splits import WalkForward, walk_forward

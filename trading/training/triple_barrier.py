@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trading.bars import BarColumns
-from trading.calendar import TradingHours
+from trading.trading_hours import TradingHours
 from trading.training.labels import BUY, HOLD, SELL, UNLABELLED, Floats, Labels, session_ends, session_numbers
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trading.bars import MISSING, Bar, BarColumns, to_epoch_us
 from trading.brokers.paper import PaperBroker
 from trading.bundles.manifest import TargetWeight
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.clocks.bar_clock import BarClock
 from trading.decisions import Action, Signal
 from trading.errors import ConfigurationError
@@ -31,6 +31,7 @@ from trading.ports import HistorySignals, Holdings, LedgerEntries, MarketWindow,
 from trading.risk_settings import ClosingSettings
 from trading.sessions import SessionRecord
 from trading.settings import PaperSettings, Settings
+from trading.trading_hours import TradingHours
 from trading.training.environment import ACTIONS, TradingEnvironment
 
 CALENDAR = TradingCalendar("XNYS", date(2025, 11, 26))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from trading.bars import BarColumns
-from trading.calendar import TradingCalendar, TradingHours
+from trading.calendar import TradingCalendar
 from trading.errors import ConfigurationError
 from trading.settings import Settings
+from trading.trading_hours import TradingHours
 from trading.training.training_data import TrainingData, fingerprint_of_bars, prepare
 
 Market = Callable[..., BarColumns]
