@@ -24,6 +24,14 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	@touch $@ $(VENV)/.base
 
+# What tests are and import is large, and nobody has compiled it in a new environment: done once here, by a process for each of two cores,
+# and not by every process of tests at the same moment. What is wrong with a file the tests themselves will tell.
+$(VENV)/.compiled: export PYTHONDONTWRITEBYTECODE =
+$(VENV)/.compiled: $(VENV)/.dev
+	@$(BIN)/python -m pytest --collect-only -q tests/trading tests/storage >/dev/null & \
+	$(BIN)/python -m pytest --collect-only -q --ignore tests/trading --ignore tests/storage >/dev/null; wait
+	@touch $@
+
 session: $(VENV)/.base
 	@$(BIN)/openbell session
 
@@ -32,7 +40,7 @@ test test-long crash-test rehearsals machinery: export PYTHONDONTWRITEBYTECODE =
 
 # Four files of tests at a time, also on two cores: many tests wait for processes of their own. tests/conftest.py has the order.
 TESTERS := 4
-test: $(VENV)/.dev
+test: $(VENV)/.compiled
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --durations 15
 
 # The same with three times as many invented sessions, and more kills.
@@ -41,7 +49,7 @@ test-long: test
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500
-crash-test: $(VENV)/.dev
+crash-test: $(VENV)/.compiled
 	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 # Whole sessions at the rehearsal gateway while things go wrong: make rehearsals RUNS=300 SEED=1 (CASE=run-7 repeats one case).
