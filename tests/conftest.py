@@ -2,6 +2,7 @@
 Where tests put their files, and in which order several processes take them."""
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -98,6 +99,16 @@ LONGEST = (
 def turn(test: pytest.Item) -> int:
     """When it is a test's turn: the smaller, the earlier."""
     return next((place for place, begins in enumerate(LONGEST) if test.nodeid.startswith(begins)), len(LONGEST))
+
+
+# What is imported and collected lives as long as the process: nothing of it is garbage, and to look through it again and again takes
+# a sixth of the time that collecting takes.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,7 @@ def trading_settings(tmp_path: Path) -> Settings:
     """A session that buys on its first bar and takes two minutes a second."""
     return parse_settings(
         {
-            "session": {"pace": 120, "symbols": ["AAA"]},
+            "session": {"pace": 120, "symbols": ["AAA"], "granularity": "chunk"},
             "policy": {"name": "buy_and_hold"},
             "feed": {"kind": "synthetic"},
             "store": {"path": str(tmp_path / "ledger.duckdb")},

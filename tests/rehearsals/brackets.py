@@ -15,6 +15,7 @@ from trading.sessions import SessionState
 
 _EVERY_BARS = 2
 _LAST_ENTRY_BARS_BEFORE_CLOSE = 4
+_LATE_ENTRY_BARS_BEFORE_CLOSE = 8
 _SHARES = 100
 _CENT = Decimal("0.01")
 
@@ -63,6 +64,9 @@ def _enter(agent: OrchestratorAgent, bar: Bar, number: int) -> None:
     last = agent.hours.closes_at - _LAST_ENTRY_BARS_BEFORE_CLOSE * agent.loop.bar_length
     if not is_free or at > last:
         return
+    # The exits of late ones are too far away to be reached: something still works when orders are withdrawn before the close.
+    late = agent.hours.closes_at - _LATE_ENTRY_BARS_BEFORE_CLOSE * agent.loop.bar_length
+    distance = "0.02" if at > late else "0.002"
     side = Side.BUY if number % 4 < _EVERY_BARS else Side.SELL
     exit_side = Side.SELL if side is Side.BUY else Side.BUY
 
@@ -74,14 +78,14 @@ def _enter(agent: OrchestratorAgent, bar: Bar, number: int) -> None:
     target = replace(
         leg("target", exit_side),
         order_type=OrderType.LIMIT,
-        limit_price=_away(bar.close, side, "0.002"),
+        limit_price=_away(bar.close, side, distance),
         parent_id=entry.client_order_id,
         oca_group=group,
     )
     stop = replace(
         leg("stop", exit_side),
         order_type=OrderType.STOP,
-        stop_price=_away(bar.close, exit_side, "0.002"),
+        stop_price=_away(bar.close, exit_side, distance),
         parent_id=entry.client_order_id,
         oca_group=group,
     )

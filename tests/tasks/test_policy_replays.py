@@ -87,15 +87,14 @@ def test_holding_through_the_day_earns_the_move_less_its_costs(path: Path) -> No
     assert done.orders == 2
 
 
-@pytest.mark.parametrize("name", ["buy_and_hold", "sma_crossover"])
-def test_returns_are_those_of_sessions_one_by_one(path: Path, name: str) -> None:
+def test_returns_are_those_of_sessions_one_by_one(path: Path) -> None:
     days = [
         day_of_bars(day, lambda minute, step=step: 10_000 + 3 * step * (abs(minute % 60 - 30) - 15))
         for step, day in enumerate(DAYS, start=1)
     ]
     store_bars(path, *days)
-    settings = settings_of(path, policy={"name": name})
-    done = replays(settings)(name, WINDOW)
+    settings = settings_of(path)
+    done = replays(settings)("sma_crossover", WINDOW)
     for day in DAYS:
         with assemble(settings, day) as desk:
             desk.agent.run_session()

@@ -467,7 +467,7 @@ def test_losses_that_halt_make_the_same_record_replayed_as_live(
     tmp_path: Path, calm: Callable[..., Any], rule: str, limit: object, orders: dict[str, Any]
 ) -> None:
     wanted = closed(calm, risk=WIDE | {rule: limit}, orders=orders)
-    found = compared(wanted, market(wanted), tmp_path, week()[:2])
+    found = compared(wanted, market(wanted), tmp_path, week()[:1])
 
     assert {halt[2] for halt in found["halts"]} == {rule}
     assert {(rule, "HALTED"), ("halted", "REFUSED")} <= ruled(found)
