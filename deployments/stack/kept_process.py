@@ -1,6 +1,9 @@
 """A child process that is kept up: its output in a file, started again with back-off, ended in order."""
 
+import contextlib
 import ctypes
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +97,7 @@ class KeptProcess:
     def look(self) -> bool:
         """Start it again where it has ended; whether it runs now. Raises ``StackFailed`` after three failures in a row."""
         if self.pid is not None:
+            self._put_aside_what_is_long()
             return True
         if self._again_at is None:
             lived = time.monotonic() - self._started_at
@@ -151,6 +155,19 @@ class KeptProcess:
         said = next((line for line in reversed(lines) if any(letter.isalpha() for letter in line)), "")
         return f"Its output is in {self._log}" + (f", the last of it: {said}" if said else ".")
 
+    def _put_aside_what_is_long(self) -> None:
+        """What has been printed so far goes into another file, in place of what that had; the process prints on into its own.
+
+        It appends, so that it goes on at the file's new end. What it prints between copy and cut is lost: a line, once in 20 MB.
+        """
+        if self._log is None:
+            return
+        with contextlib.suppress(OSError):  # a disk that is full is told by others
+            if self._log.stat().st_size > _LOG_BYTES:
+                shutil.copyfile(self._log, _aside(self._log))
+                os.truncate(self._log, 0)
+                self._says_from = 0
+
     def _how(self) -> str:
         code = self._process.returncode if self._process is not None else 0
         return f"signal {-code}" if code < 0 else f"code {code}"
@@ -160,10 +177,14 @@ def _opened(log: Path) -> BinaryIO:
     """The file to append to; one that has become large is put aside first."""
     try:
         if log.exists() and log.stat().st_size > _LOG_BYTES:
-            log.replace(log.with_suffix(".1.log"))
+            log.replace(_aside(log))
         return log.open("ab")
     except OSError as error:
         raise StackFailed(f"{log} cannot be written: {error.strerror}. Mend its permissions.") from error
+
+
+def _aside(log: Path) -> Path:
+    return log.with_suffix(".1.log")
 
 
 def _alone() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.stack import kept_process
 from deployments.stack.kept_process import KeptProcess, StackFailed
 
 HOUSE = Path(__file__).parents[3]
@@ -36,6 +37,34 @@ def test_what_it_says_is_told_apart_from_what_others_said_before(tmp_path: Path)
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert child.said() == "of today\n"
+
+
+def test_what_it_says_for_weeks_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_process, "_LOG_BYTES", 5_000)
+    talks = "import itertools, time\nfor n in itertools.count(): print('line', n, flush=True); time.sleep(0.0005)"
+    child = kept(tmp_path, talks, [])
+    child.start()
+    log, aside = tmp_path / "child.log", tmp_path / "child.1.log"
+
+    def lines(file: Path) -> list[int]:
+        return [int(line.removeprefix("line ")) for line in file.read_text().splitlines()[1:-1]]
+
+    deadline = time.monotonic() + 60
+    puts_aside = 0
+    while puts_aside < 3:
+        assert time.monotonic() < deadline
+        before = log.stat().st_size
+        child.look()
+        puts_aside += log.stat().st_size < before
+        time.sleep(0.01)
+    assert child.stop(30, lambda: True)
+    # What is there is in order, and goes on in the one file where the other ends; between the two a line or two can be lost.
+    first, then = lines(aside), lines(log)
+    assert first == list(range(first[0], first[-1] + 1))
+    assert then == list(range(then[0], then[-1] + 1))
+    assert 0 < then[0] - first[-1] < 100
+    assert len(child.said()) == log.stat().st_size < 100_000
+    assert "the last of it: line " in child.last_words()
 
 
 def look_for_long(child: KeptProcess) -> None:
