@@ -28,7 +28,7 @@ def test_after_a_reboot_the_session_goes_on_when_it_is_started_and_the_lost_run_
     }
     stack.until(lambda: stack.asked("POST", "/events/filter", heartbeat)["total"] > 0, "its heartbeat is written down")
     stack.kill()
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(httpx.TransportError):
         stack.client.get("/health")
     stack.start()
     assert stack.state_of(lost)["type"] == "RUNNING"

@@ -214,7 +214,7 @@ def test_sessions_are_traded_and_the_one_that_runs_at_the_end_ends_in_order(stac
     assert stack.processes() == []
     [(state, last_bar)] = ask(stopped, "SELECT state, last_bar_time IS NOT NULL FROM sessions").rows
     assert (state, last_bar) == ("STOPPED", True)
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises(httpx.TransportError):
         stack.client.get("/health")
 
 
