@@ -1,4 +1,4 @@
-"""A short run of the crash harness (``make test-long`` has three times as many kills, ``make crash-test`` is the long one), and that it notices what it is there for."""
+"""A short run of the crash harness (``make test-long`` has four times as many kills, ``make crash-test`` is the long one), and that it notices what it is there for."""
 
 import os
 import re
