@@ -49,7 +49,7 @@ test-long: test
 
 # Sessions are killed and started again, hundreds of times: make crash-test KILLS=500 SEED=1 (CASE=kill-7 repeats one case).
 KILLS := 500
-crash-test: $(VENV)/.compiled
+crash-test: $(VENV)/.dev
 	$(BIN)/python tests/crash --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case $(CASE))
 
 # Whole sessions at the rehearsal gateway while things go wrong: make rehearsals RUNS=300 SEED=1 (CASE=run-7 repeats one case).

@@ -1,4 +1,4 @@
-"""When an exchange trades. The only module (with reports) that knows exchange time.
+"""When an exchange trades. With the hours that it hands out, and reports, the only module that knows exchange time.
 
 A thin face over ``exchange_calendars``: a session is named by its exchange date, its hours are aware UTC. The library (and pandas,
 which it brings) takes half a second to load: it is loaded by the first calendar that is made, so that a stop by hand, which mostly

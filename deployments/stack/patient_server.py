@@ -9,7 +9,7 @@ Here it asks to write before it reads, and waits its turn. On PostgreSQL nothing
 
 The order in which they hear of events is that of ``patient_ordering``, unless another is named in the environment.
 
-The rule: this changes that one look and nothing else. It is checked against the version that is installed by a test.
+The rule: of Prefect's code this changes that one look and nothing else. It is checked against the version that is installed by a test.
 """
 
 import functools
